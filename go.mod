@@ -1,0 +1,3 @@
+module danlu
+
+go 1.26
