@@ -40,7 +40,9 @@ func (o Linear) Infer(in []Type) ([]Type, error) {
 }
 
 // FLOPs implements Coster.
-func (o Linear) FLOPs(in, out []Type) float64 { return 2 * float64(in[0].Last()) * float64(out[0].Len()) }
+func (o Linear) FLOPs(in, out []Type) float64 {
+	return 2 * float64(in[0].Last()) * float64(out[0].Len())
+}
 
 // LinearGradX is the input gradient of Linear: dy [..., Out], W [Out, In] → dx [..., In] in element type Out.
 type LinearGradX struct {

@@ -125,7 +125,9 @@ type Activation struct{ Kind ActivationKind }
 func (o Activation) Name() string { return o.Kind.String() }
 
 // Infer implements Op.
-func (o Activation) Infer(in []Type) ([]Type, error) { return []Type{Of(in[0].DType, in[0].Shape...)}, nil }
+func (o Activation) Infer(in []Type) ([]Type, error) {
+	return []Type{Of(in[0].DType, in[0].Shape...)}, nil
+}
 
 // Cheap implements Cheap.
 func (Activation) Cheap() bool { return true }

@@ -1,0 +1,71 @@
+// Package engine says what it means to run a graph: compile it once for a store of named buffers, then run it.
+package engine
+
+import (
+	"context"
+
+	"danlu/graph"
+	"danlu/tensor"
+)
+
+// Engine compiles graphs. Its programs share the buffers of a store.
+type Engine interface {
+	Name() string
+	// NewStore returns an empty store of this engine's buffers.
+	NewStore() Store
+	// Compile prepares g. States of g that the store does not hold yet are declared in it, zero-filled.
+	Compile(g *graph.Graph, store Store, opts Options) (Program, error)
+	Close() error
+}
+
+// Options of a compilation.
+type Options struct {
+	// Outputs names the outputs that are wanted, as in graph.Output.Name; nil means all. What no wanted output and no
+	// update needs is not computed.
+	Outputs []string
+	// NoUpdates leaves the states alone: a dry run or an evaluation of a training graph.
+	NoUpdates bool
+}
+
+// Tensors are host tensors by name.
+type Tensors map[string]*tensor.Tensor
+
+// Program is a compiled graph. One goroutine runs it at a time.
+type Program interface {
+	// Run computes the outputs from the inputs and updates the states. Inputs with type.Rows may be given with fewer
+	// rows than declared, all with the same number: the graph then runs for those. A stacked output has one tensor for
+	// each name. The returned tensors are the program's and hold until its next Run.
+	// On an error before anything is written (a missing input, a wrong type, a cancelled context) states are as before.
+	Run(ctx context.Context, in Tensors) (Tensors, error)
+	Memory() Memory
+	Close() error
+}
+
+// Memory is what a program needs besides the store, in bytes.
+type Memory struct {
+	Activations int64 // the arena: values that live between operations
+	Scratch     int64 // inside operations: packing, partial sums
+	Outputs     int64
+}
+
+// Store holds named state buffers. Names are those of parts (graph.StateSpec.PartName).
+type Store interface {
+	// Declare adds the buffers of a state, zero-filled; declaring again with the same type does nothing.
+	Declare(spec *graph.StateSpec) error
+	// Set copies t into the part called name, converting plain float types.
+	Set(name string, t *tensor.Tensor) error
+	// Get copies the part called name to the host in its own type.
+	Get(name string) (*tensor.Tensor, error)
+	// Specs lists the declared states in order.
+	Specs() []*graph.StateSpec
+	// Bytes is the size of all buffers.
+	Bytes() int64
+	// Free drops the buffers of the state whose label is given, if no live program uses them.
+	Free(label string) error
+	Close() error
+}
+
+// Viewer is implemented by stores whose buffers are host memory: the part itself, not a copy, to be filled in place.
+type Viewer interface {
+	View(name string) (*tensor.Tensor, error)
+}
