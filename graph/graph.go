@@ -218,7 +218,15 @@ func (g *Graph) Output(name string, v *Value) {
 		g.Outputs = append(g.Outputs, Output{Name: name, Value: v})
 		return
 	}
-	g.repeat.outputs = append(g.repeat.outputs, tap{name, g.capture(v)})
+	g.OutputFrom(name, g.repeat.first, v)
+}
+
+// OutputFrom is Output inside a body, with names that count from first.
+func (g *Graph) OutputFrom(name string, first int, v *Value) {
+	if g.repeat == nil {
+		Failf("output %s: not inside a body", name)
+	}
+	g.repeat.outputs = append(g.repeat.outputs, tap{name, first, g.capture(v)})
 }
 
 // Update says that after a run state, which must come from [Graph.State], holds v. Inside a body it is that

@@ -56,8 +56,9 @@ func stacked(n int, t Type) Type {
 }
 
 type tap struct {
-	name string
-	v    *Value
+	name  string
+	first int
+	v     *Value
 }
 
 // region is the building state of a body.
@@ -116,7 +117,7 @@ func (g *Graph) ForEach(layers Layers, carry []*Value, body func(l *Graph, carry
 		g.Update(r.outerStack[k], n.Out[len(carry)+i])
 	}
 	for i, t := range r.outputs {
-		out := Output{Name: t.name, Value: n.Out[len(carry)+len(r.updates)+i], First: r.first, Count: r.n}
+		out := Output{Name: t.name, Value: n.Out[len(carry)+len(r.updates)+i], First: t.first, Count: r.n}
 		if g.repeat != nil {
 			Failf("repeat %q: outputs of nested repeats are not supported", layers.Prefix)
 		}

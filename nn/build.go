@@ -1,0 +1,105 @@
+package nn
+
+import (
+	"danlu/dtype"
+	"danlu/graph"
+)
+
+// Policy says in which element types a graph computes.
+type Policy struct {
+	Compute  dtype.DType // of matrix products: F32, or BF16 with float32 sums
+	Act      dtype.DType // of what is kept between operations
+	Residual dtype.DType // of the residual stream
+}
+
+// Float32 computes everything in float32.
+var Float32 = Policy{Compute: dtype.F32, Act: dtype.F32, Residual: dtype.F32}
+
+// BFloat16 rounds factors and activations to bfloat16; weights, residual stream and sums stay float32.
+var BFloat16 = Policy{Compute: dtype.BF16, Act: dtype.BF16, Residual: dtype.F32}
+
+// Build is one graph in the making: its inputs and the choices that all blocks share.
+type Build struct {
+	G      *graph.Graph
+	Policy Policy
+
+	IDs       *graph.Value // [B, T] int32
+	Positions *graph.Value // [P, B, T] int32
+	// Lengths, int32 [B, T], is the sequence length that length-dependent rotary scalings see for each token.
+	// Nil: the largest position + 1 of the whole batch.
+	Lengths *graph.Value
+	Mask    graph.AttentionMask // without a cache; with one, Prefix and Slopes only
+	Cache   *Cache              // nil: attention among the tokens of the batch
+
+	// Storage is the element type in which a weight is kept; nil: float32.
+	Storage func(label string) dtype.DType
+	// Taps asks for the residual stream: outputs hidden.0 (embedding), hidden.1 ... (after each layer), hidden.norm.
+	Taps bool
+}
+
+// Cache is how a graph with a KV cache finds its tokens' sequences.
+type Cache struct {
+	Spec  graph.CacheSpec // Pages, PageLen and Store; heads and sizes are each layer's own
+	Pages *graph.Value    // [Q, P] int32: pages of each sequence
+	Seqs  *graph.Value    // [N] int32: sequence of each token, negative for padding
+	At    *graph.Value    // [N] int32: index of each token in its sequence
+	Slots *graph.Value    // [N] int32: where its key and value go, page*PageLen + place
+}
+
+// Weight declares a parameter. Names are the checkpoint's; inside a layer they follow the layer's prefix.
+func (b *Build) Weight(l *graph.Graph, label string, init graph.Init, axes []string, shape ...int) *graph.Value {
+	d := dtype.F32
+	if b.Storage != nil {
+		d = b.Storage(label)
+	}
+	return l.State(graph.StateSpec{Label: label, Type: graph.Of(d, shape...), Role: graph.Param, Axes: axes, Init: init})
+}
+
+// Linear is x·Wᵀ (+ bias) with the parameters name.weight [out, in] and name.bias [out]; x [..., in] → [..., out].
+type Linear struct {
+	Name    string
+	Out     int
+	Bias    bool
+	OutAxis string  // logical axis of the outputs, for sharding
+	InAxis  string  // logical axis of the inputs
+	Std     float64 // standard deviation at initialisation
+}
+
+// Build adds the layer.
+func (p Linear) Build(b *Build, l *graph.Graph, x *graph.Value) *graph.Value {
+	w := b.Weight(l, p.Name+".weight", graph.Init{Std: p.Std}, []string{p.OutAxis, p.InAxis}, p.Out, x.Last())
+	var bias *graph.Value
+	if p.Bias {
+		bias = b.Weight(l, p.Name+".bias", graph.Init{}, []string{p.OutAxis}, p.Out)
+	}
+	return graph.Project(x, w, bias, b.Policy.Compute, b.Policy.Act)
+}
+
+// RMSNorm is the norm with parameter name.weight [D]; the result has the activations' type.
+func (b *Build) RMSNorm(l *graph.Graph, name string, x *graph.Value, eps float64) *graph.Value {
+	w := b.Weight(l, name+".weight", graph.Init{Mean: 1}, []string{""}, x.Last())
+	return graph.NormRMS(x, w, eps, b.Policy.Act)
+}
+
+// Embedding looks up IDs in name.weight [V, D] → [B, T, D] in the residual stream's type, and returns the table too.
+func (b *Build) Embedding(name string, vocab, hidden int, std float64) (x, table *graph.Value) {
+	table = b.Weight(b.G, name+".weight", graph.Init{Std: std}, []string{"vocab", "embed"}, vocab, hidden)
+	return graph.Embed(table, b.IDs, b.Policy.Residual), table
+}
+
+// Add is the residual connection: x + f in x's type.
+func Add(x, f *graph.Value) *graph.Value { return graph.Add(x, graph.Convert(f, x.DType)) }
+
+// Tap names a value of the residual stream as an output when taps are asked for.
+func (b *Build) Tap(l *graph.Graph, name string, x *graph.Value) {
+	if b.Taps {
+		l.Output(name, x)
+	}
+}
+
+// TapLayer names what a layer hands on: hidden.<layer+1>, for a run of layers that starts at first.
+func (b *Build) TapLayer(l *graph.Graph, first int, x *graph.Value) {
+	if b.Taps {
+		l.OutputFrom("hidden.%d", first+1, x)
+	}
+}
