@@ -127,6 +127,9 @@ func (s *StateSpec) Parts() int {
 	return n
 }
 
+// Key identifies the state: two runs of layers share labels but not keys.
+func (s *StateSpec) Key() string { return s.PartName(0) }
+
 // PartName is the name of part i (row-major over the stacked axes).
 func (s *StateSpec) PartName(i int) string {
 	if len(s.Stack) == 0 {
@@ -151,13 +154,11 @@ func (g *Graph) State(spec StateSpec) *Value {
 		return g.repeat.state(g, spec)
 	}
 	for _, n := range g.Nodes {
-		if s, ok := n.Op.(State); ok && s.Label == spec.Label {
+		if s, ok := n.Op.(State); ok && s.Key() == spec.Key() {
 			if !s.Type.Equal(spec.Type) {
 				panic(&Fault{Op: "state " + spec.Label, In: []Type{s.Type, spec.Type}, What: "declared twice with different types"})
 			}
-			if len(s.Stack) == len(spec.Stack) && (len(s.Stack) == 0 || s.Stack[0] == spec.Stack[0]) {
-				return n.Out[0]
-			}
+			return n.Out[0]
 		}
 	}
 	return g.Apply(State{&spec})[0]
