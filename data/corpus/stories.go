@@ -58,7 +58,7 @@ var english = (&grammar{
 		"friend":  words("Pip Momo Dot Gus Ivy Rex Bea Otto Fay Kit Wren Juno Basil Clem Poppy Milo"),
 		"animal":  words("cat dog fox bear rabbit mouse bird frog duck pig horse goat lion turtle squirrel hedgehog"),
 		"trait":   words("small big brave shy kind clever happy lazy funny quiet curious gentle young proud"),
-		"look":    words("green quiet sunny dark pretty old tiny bright warm windy"),
+		"look":    words("green quiet sunny dark pretty cozy tiny bright warm windy"),
 		"place":   words("forest garden river hill farm lake village beach park meadow"),
 		"time":    words("morning evening afternoon spring summer autumn winter"),
 		"hobby":   phrases("run fast, sing songs, climb trees, read books, paint pictures, dance, swim, fly a kite, bake cakes, tell jokes, jump high, plant flowers"),
@@ -78,12 +78,12 @@ var chinese = (&grammar{
 	parts: map[string][]string{
 		"opening": {
 			"从前，有一只{trait}的{animal}，名叫{name}。",
-			"在一个{look}的{place}里，住着一只{trait}的{animal}，它叫{name}。",
+			"在一片{look}的{place}旁，住着一只{trait}的{animal}，它叫{name}。",
 			"{name}是一只{trait}的{animal}，住在{look}的{place}旁边。",
 			"很久以前，{place}边住着一只名叫{name}的{trait}的{animal}。",
 		},
 		"habit": {
-			"每天{time}，{name}都喜欢{hobby}。",
+			"每到{time}，{name}就喜欢{hobby}。",
 			"{name}最喜欢在{time}{hobby}。",
 			"{name}最大的愿望就是{hobby}。",
 		},
