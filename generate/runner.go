@@ -1,0 +1,290 @@
+package generate
+
+import (
+	"context"
+	"fmt"
+
+	"danlu/dtype"
+	"danlu/engine"
+	"danlu/family"
+	"danlu/graph"
+	"danlu/nn"
+	"danlu/tensor"
+)
+
+// Options of a Runner. Zero values stand for the defaults in brackets.
+type Options struct {
+	Policy    nn.Policy   // [Float32]
+	Context   int         // tokens that a sequence can grow to [the model's]
+	Sequences int         // sequences that can be held at a time [1]
+	Pages     int         // pages of the cache [enough for all sequences at full context]
+	PageLen   int         // tokens of a page [64]
+	Store     dtype.DType // of keys and values [F16]
+	Chunk     int         // most tokens of one pass [512]
+	Storage   func(label string) dtype.DType
+}
+
+// Runner runs a model over a paged KV cache: many sequences, of which each pass extends some by some tokens.
+// It is not safe for concurrent use.
+type Runner struct {
+	model  family.Model
+	opts   Options
+	body   engine.Program // tokens → hidden rows
+	head   engine.Program // hidden rows → logits
+	caches []string       // labels of the cache states
+	store  engine.Store
+
+	free  []int32 // pages that no sequence holds
+	slots []bool  // rows of the page table in use
+	in    inputs
+	rows  []float32 // hidden rows gathered for the head
+}
+
+// inputs are the body's inputs, reused between passes.
+type inputs struct {
+	ids, lengths, positions, seqs, at, slots, pages []int32
+}
+
+// Sequence is a text in the cache.
+type Sequence struct {
+	IDs   []int32 // tokens whose keys and values are in the cache
+	pages []int32
+	slot  int
+	// Prefix is the number of first tokens that see each other both ways (GLM); 0 for plain causal models.
+	Prefix int
+}
+
+// Work extends a sequence by tokens in one pass.
+type Work struct {
+	Sequence *Sequence
+	IDs      []int32
+	// Positions [P][len(IDs)] of the tokens; nil: the tokens' indices in the sequence in every row.
+	Positions [][]int32
+	// Total is the length that the text will have when all its tokens are in, of which this pass may be a part:
+	// length-dependent rotary scalings look at it. 0: the length after this pass.
+	Total int
+	// Logits is the number of last tokens whose logits are wanted.
+	Logits int
+}
+
+// NewRunner compiles the model's inference programs for a store that holds its weights.
+func NewRunner(eng engine.Engine, store engine.Store, model family.Model, opts Options) (*Runner, error) {
+	info := model.Info()
+	opts.defaults(info)
+	if opts.Context > info.MaxPosition && info.MaxPosition > 0 && opts.Context > 1<<24 {
+		return nil, fmt.Errorf("generate: context: want at most %d, got %d", 1<<24, opts.Context)
+	}
+	perSeq := (opts.Context + opts.PageLen - 1) / opts.PageLen
+	if opts.Pages == 0 {
+		opts.Pages = perSeq * opts.Sequences
+	}
+	r := &Runner{model: model, opts: opts, store: store, slots: make([]bool, opts.Sequences)}
+	spec := graph.CacheSpec{Pages: opts.Pages, PageLen: opts.PageLen, Store: opts.Store}
+	body, err := graph.Build(func(g *graph.Graph) {
+		b, err := nn.CachedInputs(g, opts.Policy, info.PositionRows, opts.Chunk, opts.Sequences, perSeq, spec)
+		if err != nil {
+			graph.Failf("%v", err)
+		}
+		b.Storage = opts.Storage
+		g.Output("hidden", graph.Convert(model.Hidden(b), dtype.F32))
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range body.States() {
+		if spec := s.Node.Op.(graph.State); spec.Role == graph.CacheRole {
+			r.caches = append(r.caches, spec.Label)
+		}
+	}
+	head, err := graph.Build(func(g *graph.Graph) {
+		t := graph.Of(dtype.F32, opts.Chunk, info.HiddenSize)
+		t.Rows = true
+		b := &nn.Build{G: g, Policy: opts.Policy, Storage: opts.Storage}
+		g.Output("logits", b.Logits(g.Input("rows", t), model.Head(b)))
+	})
+	if err != nil {
+		return nil, err
+	}
+	if r.body, err = eng.Compile(body, store, engine.Options{}); err != nil {
+		return nil, err
+	}
+	if r.head, err = eng.Compile(head, store, engine.Options{}); err != nil {
+		r.body.Close()
+		return nil, err
+	}
+	for p := opts.Pages - 1; p >= 0; p-- {
+		r.free = append(r.free, int32(p))
+	}
+	n := opts.Chunk
+	r.in = inputs{ids: make([]int32, n), lengths: make([]int32, n), positions: make([]int32, n*info.PositionRows), seqs: make([]int32, n),
+		at: make([]int32, n), slots: make([]int32, n), pages: make([]int32, opts.Sequences*perSeq)}
+	r.rows = make([]float32, n*info.HiddenSize)
+	return r, nil
+}
+
+func (o *Options) defaults(info family.Info) {
+	if o.Policy.Compute == dtype.Invalid {
+		o.Policy = nn.Float32
+	}
+	if o.Context <= 0 {
+		o.Context = info.MaxPosition
+	}
+	if o.Sequences <= 0 {
+		o.Sequences = 1
+	}
+	if o.PageLen <= 0 {
+		o.PageLen = 64
+	}
+	if o.Store == dtype.Invalid {
+		o.Store = dtype.F16
+	}
+	if o.Chunk <= 0 {
+		o.Chunk = 512
+	}
+	o.Chunk = max(1, min(o.Chunk, max(o.Context, o.Sequences)))
+}
+
+// Context is the number of tokens that a sequence can grow to.
+func (r *Runner) Context() int { return r.opts.Context }
+
+// Chunk is the most tokens that one pass takes.
+func (r *Runner) Chunk() int { return r.opts.Chunk }
+
+// Open starts an empty sequence.
+func (r *Runner) Open() (*Sequence, error) {
+	for i, used := range r.slots {
+		if !used {
+			r.slots[i] = true
+			return &Sequence{slot: i}, nil
+		}
+	}
+	return nil, fmt.Errorf("generate: all %d sequences are in use", len(r.slots))
+}
+
+// Close gives a sequence's pages back.
+func (r *Runner) Close(s *Sequence) {
+	r.Truncate(s, 0)
+	r.slots[s.slot] = false
+}
+
+// Truncate forgets all but the first n tokens of a sequence.
+func (r *Runner) Truncate(s *Sequence, n int) {
+	s.IDs = s.IDs[:n]
+	keep := (n + r.opts.PageLen - 1) / r.opts.PageLen
+	for len(s.pages) > keep {
+		r.free = append(r.free, s.pages[len(s.pages)-1])
+		s.pages = s.pages[:len(s.pages)-1]
+	}
+}
+
+// reserve gives a sequence the pages for n more tokens.
+func (r *Runner) reserve(s *Sequence, n int) error {
+	if total := len(s.IDs) + n; total > r.opts.Context {
+		return fmt.Errorf("generate: %d tokens do not fit the context of %d", total, r.opts.Context)
+	}
+	for len(s.pages)*r.opts.PageLen < len(s.IDs)+n {
+		if len(r.free) == 0 {
+			return fmt.Errorf("generate: the cache of %d pages is full", r.opts.Pages)
+		}
+		s.pages = append(s.pages, r.free[len(r.free)-1])
+		r.free = r.free[:len(r.free)-1]
+	}
+	return nil
+}
+
+// Run extends sequences by their new tokens, at most Chunk in all, and returns the logits [V] that were asked for, in
+// order. They hold until the next Run. On an error no sequence has grown.
+func (r *Runner) Run(ctx context.Context, work []Work) ([][]float32, error) {
+	n := 0
+	for _, w := range work {
+		n += len(w.IDs)
+	}
+	if n == 0 || n > r.opts.Chunk {
+		return nil, fmt.Errorf("generate: a pass takes 1 to %d tokens, got %d", r.opts.Chunk, n)
+	}
+	for _, w := range work {
+		if err := r.reserve(w.Sequence, len(w.IDs)); err != nil {
+			return nil, err
+		}
+	}
+	wanted := r.fill(work)
+	out, err := r.body.Run(ctx, r.tensors(n))
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range work {
+		w.Sequence.IDs = append(w.Sequence.IDs, w.IDs...)
+	}
+	if len(wanted) == 0 {
+		return nil, nil
+	}
+	hidden, d := out["hidden"].F32(), r.model.Info().HiddenSize
+	for i, row := range wanted {
+		copy(r.rows[i*d:(i+1)*d], hidden[row*d:(row+1)*d])
+	}
+	out, err = r.head.Run(ctx, engine.Tensors{"rows": tensor.FromF32(r.rows[:len(wanted)*d], len(wanted), d)})
+	if err != nil {
+		return nil, err
+	}
+	flat := out["logits"].F32()
+	logits := make([][]float32, len(wanted))
+	v := len(flat) / len(wanted)
+	for i := range logits {
+		logits[i] = flat[i*v : (i+1)*v]
+	}
+	return logits, nil
+}
+
+// fill writes the inputs of a pass and returns the rows whose logits are wanted.
+func (r *Runner) fill(work []Work) (wanted []int) {
+	in, perSeq, rows := &r.in, len(r.in.pages)/len(r.slots), r.model.Info().PositionRows
+	row := 0
+	for _, w := range work {
+		s := w.Sequence
+		copy(in.pages[s.slot*perSeq:], s.pages)
+		total := max(w.Total, len(s.IDs)+len(w.IDs))
+		for i, id := range w.IDs {
+			at := len(s.IDs) + i
+			in.ids[row], in.lengths[row], in.seqs[row], in.at[row] = id, int32(total), int32(s.slot), int32(at)
+			in.slots[row] = s.pages[at/r.opts.PageLen]*int32(r.opts.PageLen) + int32(at%r.opts.PageLen)
+			for p := range rows {
+				in.positions[row*rows+p] = int32(at)
+				if w.Positions != nil {
+					in.positions[row*rows+p] = w.Positions[p][i]
+				}
+			}
+			if i >= len(w.IDs)-w.Logits {
+				wanted = append(wanted, row)
+			}
+			row++
+		}
+	}
+	return wanted
+}
+
+func (r *Runner) tensors(n int) engine.Tensors {
+	in, rows := &r.in, r.model.Info().PositionRows
+	return engine.Tensors{
+		"ids":       tensor.FromI32(in.ids[:n], n, 1),
+		"lengths":   tensor.FromI32(in.lengths[:n], n, 1),
+		"positions": tensor.FromI32(in.positions[:n*rows], n, 1, rows),
+		"seqs":      tensor.FromI32(in.seqs[:n], n),
+		"at":        tensor.FromI32(in.at[:n], n),
+		"slots":     tensor.FromI32(in.slots[:n], n),
+		"pages":     tensor.FromI32(in.pages, len(r.slots), len(in.pages)/len(r.slots)),
+	}
+}
+
+// Shut frees the programs and the cache.
+func (r *Runner) Shut() error {
+	err := r.body.Close()
+	if e := r.head.Close(); err == nil {
+		err = e
+	}
+	for _, label := range r.caches {
+		if e := r.store.Free(label); err == nil {
+			err = e
+		}
+	}
+	return err
+}
