@@ -1,6 +1,8 @@
 package recipe
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -244,6 +246,20 @@ func TestDerivedValues(t *testing.T) {
 	}
 	if again.Generation != r.Generation || again.Optim.LearningRate != r.Optim.LearningRate {
 		t.Errorf("a written recipe reads differently:\n%s", out)
+	}
+}
+
+func TestExportRecipes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "merge.yaml")
+	if err := os.WriteFile(path, []byte("model_name_or_path: m\nadapter_name_or_path: a\ntemplate: qwen3\nexport_dir: out\nexport_device: cpu\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	r, err := LoadExport(path, []string{"export_size=2"})
+	if err != nil || r.Export.Dir != "out" || r.Export.Size != 2 || r.Model.Adapters[0] != "a" {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	if _, err := LoadExport(path, []string{"export_dir=null"}); err == nil || !strings.Contains(err.Error(), "export_dir") {
+		t.Errorf("want an error about export_dir, got %v", err)
 	}
 }
 

@@ -87,6 +87,37 @@ func Load(path string, overrides []string) (*Recipe, error) {
 	return Parse(raw, path, overrides)
 }
 
+// LoadExport reads a recipe for `danlu export`: the same keys, of which model_name_or_path, adapter_name_or_path and
+// export_dir matter, without what only training needs.
+func LoadExport(path string, overrides []string) (*Recipe, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("recipe: %w", err)
+	}
+	root, err := parseYAML(raw, path)
+	if err != nil {
+		return nil, err
+	}
+	settings, err := mapping(root, path)
+	if err != nil {
+		return nil, err
+	}
+	extra, err := parseOverrides(overrides)
+	if err != nil {
+		return nil, err
+	}
+	r, err := build(path, "", append(settings, extra...), true)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.Model.Path == "":
+		return nil, r.Errorf("model_name_or_path", "is missing; give a folder or a GGUF file")
+	case r.Export.Dir == "":
+		return nil, r.Errorf("export_dir", "is missing")
+	}
+	return r, nil
+}
+
 // Parse reads the text of a recipe; file names it in errors. An empty text with overrides is a recipe too.
 func Parse(raw []byte, file string, overrides []string) (*Recipe, error) {
 	if len(raw) > maxRecipeBytes {
@@ -133,7 +164,7 @@ type setting struct {
 func parseYAML(raw []byte, file string) (*yaml.Node, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(raw, &doc); err != nil {
-		return nil, fmt.Errorf("recipe: %s: %s", file, strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: "), "\n", " "))
+		return nil, fmt.Errorf("recipe: %s: %s", file, oneLine(err))
 	}
 	if doc.Kind == 0 || len(doc.Content) == 0 || isNull(doc.Content[0]) {
 		return &yaml.Node{Kind: yaml.MappingNode}, nil
@@ -143,6 +174,19 @@ func parseYAML(raw []byte, file string) (*yaml.Node, error) {
 		return nil, fmt.Errorf("recipe: %s:%d: want a mapping of keys, got %s", file, root.Line, describe(root))
 	}
 	return root, nil
+}
+
+// word shows a key in an error message: as it is, or quoted and cut when it would break the line.
+func word(s string) string {
+	if len(s) > 80 || strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		return strconv.Quote(s[:min(len(s), 80)])
+	}
+	return s
+}
+
+// oneLine is the text of a YAML error without its prefix and line breaks.
+func oneLine(err error) string {
+	return strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "yaml: ")), " ")
 }
 
 // mapping lists the settings of a YAML mapping; a key given twice is an error.
@@ -155,7 +199,7 @@ func mapping(n *yaml.Node, file string) ([]setting, error) {
 			return nil, fmt.Errorf("recipe: %s:%d: want a key, got %s", file, k.Line, describe(k))
 		}
 		if line, ok := seen[k.Value]; ok {
-			return nil, fmt.Errorf("recipe: %s:%d: %s: stands in line %d too", file, k.Line, k.Value, line)
+			return nil, fmt.Errorf("recipe: %s:%d: %s: stands in line %d too", file, k.Line, word(k.Value), line)
 		}
 		seen[k.Value] = k.Line
 		if v.Kind == yaml.AliasNode {
@@ -229,7 +273,7 @@ func parseOverrides(words []string) ([]setting, error) {
 		}
 		var doc yaml.Node
 		if err := yaml.Unmarshal([]byte(value), &doc); err != nil {
-			return nil, fmt.Errorf("recipe: command line: %s: %v", key, err)
+			return nil, fmt.Errorf("recipe: command line: %s: %s", word(key), oneLine(err))
 		}
 		node := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
 		if len(doc.Content) > 0 {
@@ -319,7 +363,7 @@ func (r *Recipe) apply(s setting) error {
 			return fmt.Errorf("recipe: %s: published: want a mapping, got %s", s.place, describe(s.value))
 		}
 		if err := s.value.Decode(&r.Published); err != nil {
-			return fmt.Errorf("recipe: %s: published: %v", s.place, err)
+			return fmt.Errorf("recipe: %s: published: %s", s.place, oneLine(err))
 		}
 		return nil
 	}
@@ -378,7 +422,7 @@ func (r *Recipe) other(name string, s setting) error {
 	if n := nearest(name); n != "" {
 		hint = fmt.Sprintf("; did you mean %s?", n)
 	}
-	return fmt.Errorf("recipe: %s: %s: unknown key%s", s.place, name, hint)
+	return fmt.Errorf("recipe: %s: %s: unknown key%s", s.place, word(name), hint)
 }
 
 func sameValue(got, off string) bool {
@@ -393,7 +437,7 @@ func sameValue(got, off string) bool {
 // applyNested sets one entry of a mapping key.
 func (r *Recipe) applyNested(k *Key, path string, s setting) error {
 	if k.Type != "mapping" {
-		return fmt.Errorf("recipe: %s: %s: %s is %s, not a mapping", s.place, s.key, k.Name, k.want())
+		return fmt.Errorf("recipe: %s: %s: %s is %s, not a mapping", s.place, word(s.key), k.Name, k.want())
 	}
 	f := r.field(k)
 	if f.IsNil() {
@@ -401,7 +445,7 @@ func (r *Recipe) applyNested(k *Key, path string, s setting) error {
 	}
 	var v any
 	if err := s.value.Decode(&v); err != nil {
-		return fmt.Errorf("recipe: %s: %s: %v", s.place, s.key, err)
+		return fmt.Errorf("recipe: %s: %s: %s", s.place, word(s.key), oneLine(err))
 	}
 	m := f.Interface().(map[string]any)
 	parts := strings.Split(path, ".")

@@ -128,7 +128,7 @@ func (k *Key) set(field reflect.Value, n *yaml.Node) error {
 		}
 		m := map[string]any{}
 		if err := n.Decode(&m); err != nil {
-			return fmt.Errorf("want %s: %v", k.want(), err)
+			return fmt.Errorf("want %s: %s", k.want(), oneLine(err))
 		}
 		field.Set(reflect.ValueOf(m))
 		return nil
