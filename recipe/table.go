@@ -279,6 +279,9 @@ func describe(n *yaml.Node) string {
 
 // nearest returns the known key closest to a misspelt one, "" when none is close.
 func nearest(name string) string {
+	if len(name) > 64 { // no key is that long
+		return ""
+	}
 	best, dist := "", max(2, len(name)/3)+1
 	try := func(k string) {
 		if d := editDistance(name, k); d < dist || d == dist && k < best {
