@@ -218,7 +218,7 @@ func (b *Bar) erase() {
 }
 
 func (b *Bar) draw() {
-	io.WriteString(b.out, b.text(b.width()-1)) // the last column would wrap
+	io.WriteString(b.out, b.text(max(b.width()-1, 1))) // the last column would wrap
 	b.drawn = true
 }
 

@@ -49,7 +49,7 @@ func TestLiveBarFitsTheTerminal(t *testing.T) {
 				b.Update(int64(i+1), Field{"损失", "2.50"}, Field{"tok/s", "1234"})
 				line := out.String()[strings.LastIndex(out.String(), "\r")+1:]
 				line = strings.TrimPrefix(line, "\x1b[K")
-				if w := Width(line); w > width-1 {
+				if w := Width(line); w > max(width-1, 1) {
 					t.Fatalf("width %d: %d cells: %q", width, w, line)
 				}
 			}
