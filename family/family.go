@@ -215,6 +215,13 @@ func (c *Config) StringOr(key, def string) string {
 	return def
 }
 
+// ignore marks keys that say nothing about the computation here.
+func (c *Config) ignore(keys ...string) {
+	for _, k := range keys {
+		c.used[k] = true
+	}
+}
+
 // Strings reads an optional list of strings.
 func (c *Config) Strings(key string) []string {
 	var list []string
@@ -235,9 +242,12 @@ func (c *Config) Want(key string, want any) {
 	}
 }
 
-// Architecture is architectures[0].
+// Architecture is architectures[0], or model_class where a config (GLM-130B's) has no such list.
 func (c *Config) Architecture() string {
 	var a []string
+	if !c.Has("architectures") && c.Has("model_class") {
+		return c.StringOr("model_class", "")
+	}
 	if !c.get("architectures", &a) || len(a) == 0 {
 		c.Errorf("architectures", "is missing")
 		return ""
@@ -338,6 +348,20 @@ func (c *Config) Rope(dim, maxPosition int, defaultTheta float64) nn.Rope {
 		c.Errorf(key, "%v", err)
 	}
 	return r
+}
+
+// heads reads the number of KV heads and the head size.
+func (c *Config) heads(hidden, heads int) (kvHeads, headDim int) {
+	kvHeads, headDim = c.IntOr("num_key_value_heads", heads), c.IntOr("head_dim", hidden/heads)
+	if kvHeads <= 0 || heads%kvHeads != 0 {
+		c.Errorf("num_key_value_heads", "want a divisor of num_attention_heads %d, got %d", heads, kvHeads)
+		kvHeads = heads
+	}
+	if headDim <= 0 || !c.Has("head_dim") && hidden%heads != 0 {
+		c.Errorf("num_attention_heads", "want a divisor of hidden_size %d, got %d", hidden, heads)
+		headDim = 2
+	}
+	return kvHeads, headDim
 }
 
 // unknown lists the keys that no one asked for, sorted.

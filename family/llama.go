@@ -5,13 +5,10 @@ import (
 	"danlu/nn"
 )
 
-func init() {
-	register("llama", newLlama, "LlamaForCausalLM", "YiForCausalLM", "MistralForCausalLM")
-	register("qwen2", newQwen2, "Qwen2ForCausalLM")
-}
+func init() { register("llama", newLlama, "LlamaForCausalLM", "YiForCausalLM", "MistralForCausalLM") }
 
 // Llama is LLaMA 1 (Touvron et al., arXiv:2302.13971), 2 (arXiv:2307.09288) and 3 (arXiv:2407.21783), and the models
-// that share its layout: Yi, and Qwen 1.5, 2 and 2.5 (biases on q, k and v).
+// that share its layout: Yi (arXiv:2403.04652), and with small changes Qwen 1.5 to 3.
 //
 // Each layer: x += Attention(RMSNorm(x)); x += SwiGLU(RMSNorm(x)).
 type Llama struct {
@@ -27,6 +24,7 @@ type Llama struct {
 	Rope             nn.Rope
 	QKVBias, OutBias bool
 	MLPBias          bool
+	QKNorm           bool // RMSNorm of each head of q and k (Qwen3)
 	TieEmbeddings    bool
 	Std              float64
 	SlidingWindow    int // 0: none
@@ -42,16 +40,7 @@ func newLlama(c *Config) (Model, error) {
 	return m.done(c, "llama")
 }
 
-func newQwen2(c *Config) (Model, error) {
-	m := readLlama(c, 1e6)
-	m.QKVBias = true
-	window, full := c.IntOr("sliding_window", 4096), c.IntOr("max_window_layers", 28)
-	if c.BoolOr("use_sliding_window", false) {
-		m.SlidingWindow, m.FullLayers = window, min(full, m.NumLayers)
-	}
-	return m.done(c, "qwen2")
-}
-
+// readLlama reads the keys that the layout's families share.
 func readLlama(c *Config, theta float64) *Llama {
 	m := &Llama{
 		HiddenSize:       c.Int("hidden_size"),
@@ -63,26 +52,21 @@ func readLlama(c *Config, theta float64) *Llama {
 		TieEmbeddings:    c.BoolOr("tie_word_embeddings", false),
 		Std:              c.InitializerRange(),
 	}
-	m.NumKVHeads = c.IntOr("num_key_value_heads", m.NumHeads)
-	m.HeadDim = c.IntOr("head_dim", m.HiddenSize/m.NumHeads)
-	if m.NumKVHeads <= 0 || m.NumHeads%m.NumKVHeads != 0 {
-		c.Errorf("num_key_value_heads", "want a divisor of num_attention_heads %d, got %d", m.NumHeads, m.NumKVHeads)
-	}
-	if m.HeadDim <= 0 || !c.Has("head_dim") && m.HiddenSize%m.NumHeads != 0 {
-		c.Errorf("num_attention_heads", "want a divisor of hidden_size %d, got %d", m.HiddenSize, m.NumHeads)
-		m.HeadDim = 2
-	}
+	m.NumKVHeads, m.HeadDim = c.heads(m.HiddenSize, m.NumHeads)
 	m.Rope = c.Rope(m.HeadDim, c.IntOr("max_position_embeddings", 2048), theta)
 	return m
 }
 
 func (m *Llama) done(c *Config, name string) (Model, error) {
-	c.IntOr("vocab_size", 0)
 	m.readLayerTypes(c)
+	vocab := c.Int("vocab_size")
 	m.info = c.info(name)
-	m.info.VocabSize, m.info.HiddenSize, m.info.NumLayers = c.Int("vocab_size"), m.HiddenSize, m.NumLayers
+	m.info.VocabSize, m.info.HiddenSize, m.info.NumLayers = vocab, m.HiddenSize, m.NumLayers
 	m.info.MaxPosition, m.info.TiedHead = m.Rope.MaxPosition, m.TieEmbeddings
 	m.info.Ignored = []string{"rotary_emb.inv_freq"}
+	if m.TieEmbeddings {
+		m.info.Ignored = append(m.info.Ignored, "lm_head.weight")
+	}
 	return m, c.err
 }
 
@@ -120,41 +104,23 @@ func (m *Llama) Hidden(b *nn.Build) *graph.Value {
 
 // layers adds layers from to, excluding to, whose attention sees the given window (0: everything).
 func (m *Llama) layers(b *nn.Build, x, cos, sin *graph.Value, from, to, window int) *graph.Value {
-	run := graph.Layers{N: to - from, Prefix: "model.layers.%d.", First: from}
-	return b.G.ForEach(run, []*graph.Value{x}, func(l *graph.Graph, carry []*graph.Value) []*graph.Value {
-		x := carry[0]
-		h := b.RMSNorm(l, "input_layernorm", x, m.NormEps)
-		x = nn.Add(x, m.attention(b, l, h, cos, sin, window))
-		h = b.RMSNorm(l, "post_attention_layernorm", x, m.NormEps)
-		x = nn.Add(x, m.mlp(b, l, h))
-		b.TapLayer(l, from, x)
-		return []*graph.Value{x}
-	})[0]
-}
-
-func (m *Llama) attention(b *nn.Build, l *graph.Graph, x, cos, sin *graph.Value, window int) *graph.Value {
-	project := func(name string, heads int) *graph.Value {
-		p := nn.Linear{Name: "self_attn." + name, Out: heads * m.HeadDim, Bias: m.QKVBias, OutAxis: "heads", InAxis: "embed", Std: m.Std}
-		return nn.Heads(p.Build(b, l, x), heads)
+	attention := nn.SelfAttention{Name: "self_attn", Heads: m.NumHeads, KVHeads: m.NumKVHeads, HeadDim: m.HeadDim, QKVBias: m.QKVBias,
+		OutBias: m.OutBias, Window: window, Std: m.Std, Cos: cos, Sin: sin}
+	if m.QKNorm {
+		attention.QKNormEps = m.NormEps
 	}
-	q, k, v := project("q_proj", m.NumHeads), project("k_proj", m.NumKVHeads), project("v_proj", m.NumKVHeads)
-	q, k = graph.Rotate(q, cos, sin, false), graph.Rotate(k, cos, sin, false)
-	y := nn.Attention{Name: "self_attn", Window: window}.Build(b, l, q, k, v)
-	return nn.Linear{Name: "self_attn.o_proj", Out: m.HiddenSize, Bias: m.OutBias, OutAxis: "embed", InAxis: "heads", Std: m.Std}.Build(b, l, y)
-}
-
-func (m *Llama) mlp(b *nn.Build, l *graph.Graph, x *graph.Value) *graph.Value {
-	in := func(name string) *graph.Value {
-		return nn.Linear{Name: "mlp." + name, Out: m.IntermediateSize, Bias: m.MLPBias, OutAxis: "mlp", InAxis: "embed", Std: m.Std}.Build(b, l, x)
-	}
-	y := graph.Gated(in("gate_proj"), in("up_proj"), m.Activation)
-	return nn.Linear{Name: "mlp.down_proj", Out: m.HiddenSize, Bias: m.MLPBias, OutAxis: "embed", InAxis: "mlp", Std: m.Std}.Build(b, l, y)
+	mlp := nn.GatedMLP{Name: "mlp", Size: m.IntermediateSize, Bias: m.MLPBias, Activation: m.Activation, Std: m.Std}
+	return b.Layers("model.layers.%d.", from, to, x, func(l *graph.Graph, x *graph.Value) *graph.Value {
+		x = nn.Add(x, attention.Build(b, l, b.RMSNorm(l, "input_layernorm", x, m.NormEps)))
+		return nn.Add(x, mlp.Build(b, l, b.RMSNorm(l, "post_attention_layernorm", x, m.NormEps)))
+	})
 }
 
 // Head implements Model.
 func (m *Llama) Head(b *nn.Build) *graph.Value {
+	name := "lm_head.weight"
 	if m.TieEmbeddings {
-		return b.Weight(b.G, "model.embed_tokens.weight", graph.Init{Std: m.Std}, []string{"vocab", "embed"}, m.info.VocabSize, m.HiddenSize)
+		name = "model.embed_tokens.weight"
 	}
-	return b.Weight(b.G, "lm_head.weight", graph.Init{Std: m.Std}, []string{"vocab", "embed"}, m.info.VocabSize, m.HiddenSize)
+	return b.Matrix(name, m.info.VocabSize, m.HiddenSize, m.Std)
 }

@@ -40,10 +40,22 @@ func (a Attention) cached(b *Build, l *graph.Graph, q, k, v *graph.Value, scale 
 	}
 	spec := b.Cache.Spec
 	spec.KVHeads, spec.KeyDim, spec.ValueDim = k.Shape[2], k.Shape[3], v.Shape[3]
-	cache := l.State(graph.StateSpec{Label: a.Name + ".cache", Type: graph.Of(dtype.Opaque), Role: graph.CacheRole, Cache: &spec})
-	written := graph.Apply(graph.CacheWrite{}, cache, k, v, b.Cache.Slots)[0]
+	return a.through(b, l, &spec, q, k, v, scale)
+}
+
+// latent attends to keys k [N, 1, 1, K] whose first view elements are the values too; only keys are kept.
+func (a Attention) latent(b *Build, l *graph.Graph, q, k *graph.Value, view int, scale float64) *graph.Value {
+	spec := b.Cache.Spec
+	spec.KVHeads, spec.KeyDim, spec.ValueDim, spec.ValueView = 1, k.Shape[3], 0, view
+	return a.through(b, l, &spec, q, k, nil, scale)
+}
+
+// through writes the new keys and values to the layer's cache and attends over it.
+func (a Attention) through(b *Build, l *graph.Graph, spec *graph.CacheSpec, q, k, v *graph.Value, scale float64) *graph.Value {
+	cache := l.State(graph.StateSpec{Label: a.Name + ".cache", Type: graph.Of(dtype.Opaque), Role: graph.CacheRole, Cache: spec})
+	written := l.Apply(graph.CacheWrite{}, cache, k, v, b.Cache.Slots)[0]
 	l.Update(cache, written)
-	op := graph.CachedAttention{Spec: &spec, Scale: scale, Window: a.Window, Softcap: a.Softcap}
+	op := graph.CachedAttention{Spec: spec, Scale: scale, Window: a.Window, Softcap: a.Softcap}
 	return graph.Apply(op, q, written, b.Cache.Pages, b.Cache.Seqs, b.Cache.At, b.Mask.Prefix, b.Mask.Slopes)[0]
 }
 

@@ -83,7 +83,7 @@ func (b *Build) RMSNorm(l *graph.Graph, name string, x *graph.Value, eps float64
 
 // Embedding looks up IDs in name.weight [V, D] → [B, T, D] in the residual stream's type, and returns the table too.
 func (b *Build) Embedding(name string, vocab, hidden int, std float64) (x, table *graph.Value) {
-	table = b.Weight(b.G, name+".weight", graph.Init{Std: std}, []string{"vocab", "embed"}, vocab, hidden)
+	table = b.Matrix(name+".weight", vocab, hidden, std)
 	return graph.Embed(table, b.IDs, b.Policy.Residual), table
 }
 
@@ -97,9 +97,20 @@ func (b *Build) Tap(l *graph.Graph, name string, x *graph.Value) {
 	}
 }
 
-// TapLayer names what a layer hands on: hidden.<layer+1>, for a run of layers that starts at first.
-func (b *Build) TapLayer(l *graph.Graph, first int, x *graph.Value) {
-	if b.Taps {
-		l.OutputFrom("hidden.%d", first+1, x)
-	}
+// Layers adds the equal layers from to, excluding to: states are named with prefix, which holds one %d, and body maps
+// the residual stream [B, T, D] of one layer to the next.
+func (b *Build) Layers(prefix string, from, to int, x *graph.Value, body func(l *graph.Graph, x *graph.Value) *graph.Value) *graph.Value {
+	run := graph.Layers{N: to - from, Prefix: prefix, First: from}
+	return b.G.ForEach(run, []*graph.Value{x}, func(l *graph.Graph, carry []*graph.Value) []*graph.Value {
+		y := body(l, carry[0])
+		if b.Taps {
+			l.OutputFrom("hidden.%d", from+1, y)
+		}
+		return []*graph.Value{y}
+	})[0]
+}
+
+// Matrix is a parameter [V, D] over the vocabulary, such as an output head.
+func (b *Build) Matrix(label string, vocab, hidden int, std float64) *graph.Value {
+	return b.Weight(b.G, label, graph.Init{Std: std}, []string{"vocab", "embed"}, vocab, hidden)
 }

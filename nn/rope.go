@@ -6,6 +6,7 @@ import (
 
 	"danlu/dtype"
 	"danlu/graph"
+	"danlu/kernel"
 	"danlu/tensor"
 )
 
@@ -233,6 +234,17 @@ func (r Rope) tablesByLength(b *Build) (cos, sin *graph.Value) {
 	}
 	angle := graph.Mul(position, freq)
 	return graph.MulScalar(graph.Cos(angle), factor), graph.MulScalar(graph.Sin(angle), factor)
+}
+
+// Frequencies are inverse frequencies as a float32 tensor, rounded to float16 first when half is set.
+func Frequencies(inv []float64, half bool) *tensor.Tensor {
+	t := toFloat32(inv)
+	if half {
+		bits := make([]uint16, t.Len())
+		kernel.F32ToF16(bits, t.F32())
+		kernel.F16ToF32(t.F32(), bits)
+	}
+	return t
 }
 
 func toFloat32(x []float64) *tensor.Tensor {

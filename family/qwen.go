@@ -1,0 +1,32 @@
+package family
+
+func init() {
+	register("qwen2", newQwen2, "Qwen2ForCausalLM")
+	register("qwen3", newQwen3, "Qwen3ForCausalLM")
+}
+
+// newQwen2 is Qwen 1.5, 2 (arXiv:2407.10671) and 2.5 (arXiv:2412.15115): LLaMA with biases on q, k and v.
+func newQwen2(c *Config) (Model, error) {
+	m := readLlama(c, 1e6)
+	m.QKVBias = true
+	m.readWindow(c)
+	return m.done(c, "qwen2")
+}
+
+// newQwen3 is Qwen3 (arXiv:2505.09388): no biases, RMSNorm of each head of q and k, a head size of its own.
+func newQwen3(c *Config) (Model, error) {
+	m := readLlama(c, 1e6)
+	m.QKNorm = true
+	m.QKVBias = c.BoolOr("attention_bias", false)
+	m.OutBias = m.QKVBias
+	m.readWindow(c)
+	return m.done(c, "qwen3")
+}
+
+// readWindow reads Qwen's sliding window, which starts at layer max_window_layers.
+func (m *Llama) readWindow(c *Config) {
+	window, full := c.IntOr("sliding_window", 4096), c.IntOr("max_window_layers", 28)
+	if c.BoolOr("use_sliding_window", false) {
+		m.SlidingWindow, m.FullLayers = window, min(full, m.NumLayers)
+	}
+}

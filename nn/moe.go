@@ -1,0 +1,123 @@
+package nn
+
+import (
+	"math"
+
+	"danlu/dtype"
+	"danlu/graph"
+	"danlu/tensor"
+)
+
+// Routing is a router's choice for N tokens.
+type Routing struct {
+	IDs     *graph.Value // [N, K] int32: experts of each token
+	Weights *graph.Value // [N, K] float32
+	Scores  *graph.Value // [N, E] float32: all probabilities or sigmoids, for balance losses
+}
+
+// SoftmaxRouting takes the K most probable experts (Qwen-MoE); renormalise makes their weights add up to one.
+func SoftmaxRouting(logits *graph.Value, k int, renormalise bool) Routing {
+	p := graph.SoftmaxOf(logits)
+	w, ids := graph.Top(p, k)
+	if renormalise {
+		w = graph.Div(w, graph.SumKeep(w, -1))
+	}
+	return Routing{IDs: ids, Weights: w, Scores: p}
+}
+
+// GroupLimited is DeepSeek-V3's routing (arXiv:2412.19437, section 2.1.2): experts are chosen by sigmoid score plus a
+// bias [E], among the best TopGroups of Groups groups (a group counts as its two best experts); weights are the bare
+// scores, normalised and scaled.
+type GroupLimited struct {
+	K, Groups, TopGroups int
+	Normalise            bool
+	Scale                float64
+}
+
+// Route chooses from logits [N, E].
+func (r GroupLimited) Route(logits, bias *graph.Value) Routing {
+	n, e := logits.Shape[0], logits.Last()
+	scores := graph.Sigmoid(logits)
+	choice := graph.NoGrad(graph.Add(scores, bias))
+	if r.TopGroups < r.Groups {
+		grouped := graph.ReshapeTo(choice, n, r.Groups, e/r.Groups)
+		best, _ := graph.Top(grouped, 2)
+		_, kept := graph.Top(graph.Sum(best, -1), r.TopGroups) // [N, TopGroups]
+		group := logits.Graph().Count(graph.Of(dtype.I32, 1, 1, r.Groups), 2)
+		hit := graph.Convert(graph.Equal(graph.ReshapeTo(kept, n, r.TopGroups, 1), group), dtype.F32)
+		in := graph.Greater(graph.ReshapeTo(graph.MaxOf(hit, 1), n, r.Groups, 1), graph.ConstLike(hit, 0))
+		// Experts of other groups must lose against any score, however negative the bias makes it.
+		choice = graph.ReshapeTo(graph.Where(in, grouped, graph.ConstLike(grouped, math.Inf(-1))), n, e)
+	}
+	_, ids := graph.Top(choice, r.K)
+	w := graph.Take(scores, ids)
+	if r.Normalise {
+		w = graph.Div(w, graph.AddScalar(graph.SumKeep(w, -1), 1e-20))
+	}
+	return Routing{IDs: ids, Weights: graph.MulScalar(w, r.Scale), Scores: scores}
+}
+
+// Experts are gated MLPs of which each token uses the routed ones; no token is dropped. Parameters are
+// Name.%d.gate_proj.weight and so on.
+type Experts struct {
+	Name       string // "mlp.experts"
+	N          int    // E
+	Size       int    // F of each
+	Activation graph.ActivationKind
+	Std        float64
+}
+
+// Build adds the experts: x [N, D] → the weighted sum of the routed experts' results [N, D] in the residual type.
+func (p Experts) Build(b *Build, l *graph.Graph, x *graph.Value, r Routing) *graph.Value {
+	n, d, k := x.Shape[0], x.Last(), r.IDs.Last()
+	weight := func(name string, out, in int, axes ...string) *graph.Value {
+		label := p.Name + ".%d." + name + ".weight"
+		storage := dtype.F32
+		if b.Storage != nil {
+			storage = b.Storage(label)
+		}
+		return l.State(graph.StateSpec{Label: label, Stack: []graph.Range{{First: 0, Count: p.N}}, Type: graph.Of(storage, p.N, out, in),
+			Axes: append([]string{"experts"}, axes...), Init: graph.Init{Std: p.Std}})
+	}
+	grouped := graph.Apply(graph.GroupRows{Experts: p.N}, r.IDs)
+	order, offsets := grouped[0], grouped[1]
+	token := graph.Div(order, graph.ConstLike(order, float64(k)))
+	rows := graph.Rows(x, token) // [N·K, D]
+	linear := func(x, w *graph.Value) *graph.Value {
+		return graph.Apply(graph.GroupedLinear{Compute: b.Policy.Compute, Out: b.Policy.Act}, x, w, offsets)[0]
+	}
+	y := graph.Gated(linear(rows, weight("gate_proj", p.Size, d, "mlp", "embed")), linear(rows, weight("up_proj", p.Size, d, "mlp", "embed")), p.Activation)
+	y = linear(y, weight("down_proj", d, p.Size, "embed", "mlp"))
+	share := graph.Rows(graph.ReshapeTo(r.Weights, n*k), order)
+	y = graph.Mul(graph.Convert(y, dtype.F32), graph.ReshapeTo(share, n*k, 1))
+	sum := graph.AddRows(graph.Zeros(l, graph.Of(dtype.F32, n, d)), token, y)
+	return graph.Convert(sum, b.Policy.Residual)
+}
+
+// Router is the projection to expert logits, in float32: x [N, D] → [N, E].
+func (b *Build) Router(l *graph.Graph, name string, x *graph.Value, experts int, std float64) *graph.Value {
+	w := b.Weight(l, name+".weight", graph.Init{Std: std}, []string{"", "embed"}, experts, x.Last())
+	return graph.Project(graph.Convert(x, dtype.F32), w, nil, dtype.F32, dtype.F32)
+}
+
+// BalanceLoss is the Switch loss (arXiv:2101.03961) over N tokens: E · Σ_e (share of choices on e) · (mean probability
+// of e), a scalar.
+func BalanceLoss(r Routing) *graph.Value {
+	n, e := r.Scores.Shape[0], r.Scores.Last()
+	ids := graph.ReshapeTo(r.IDs, r.IDs.Len())
+	ones := tensor.New(dtype.F32, ids.Len())
+	graph.Fill(ones, 1/float64(n))
+	g := r.Scores.Graph()
+	share := graph.AddRows(graph.Zeros(g, graph.Of(dtype.F32, e)), ids, g.Const(ones))
+	mean := graph.MulScalar(graph.Sum(r.Scores, 0), 1/float64(n))
+	return graph.MulScalar(graph.Sum(graph.Mul(graph.NoGrad(share), mean)), float64(e))
+}
+
+// TapRouting names a sparse layer's router logits and choices, for a run of layers that starts at first.
+func (b *Build) TapRouting(l *graph.Graph, first int, logits *graph.Value, r Routing) {
+	if b.Taps {
+		l.OutputFrom("router_logits.%d", first, logits)
+		l.OutputFrom("router_topk_ids.%d", first, r.IDs)
+		l.OutputFrom("router_topk_weights.%d", first, r.Weights)
+	}
+}

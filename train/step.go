@@ -1,0 +1,264 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"danlu/data"
+	"danlu/dtype"
+	"danlu/engine"
+	"danlu/family"
+	"danlu/graph"
+	"danlu/nn"
+	"danlu/tensor"
+)
+
+// Objective builds a loss: the scalar to be minimised, already multiplied by norm (one over the step's scored targets),
+// and further scalars to be reported, summed over the step's micro-batches.
+type Objective func(b *nn.Build, m family.Model, targets, norm *graph.Value) (loss *graph.Value, report map[string]*graph.Value)
+
+// CrossEntropy is the next-token objective, with a z-loss of the given coefficient (0: none), which is reported apart.
+func CrossEntropy(zLoss float64) Objective {
+	return func(b *nn.Build, m family.Model, targets, norm *graph.Value) (*graph.Value, map[string]*graph.Value) {
+		s := b.Score(m.Hidden(b), m.Head(b), targets, false)
+		loss := nn.CrossEntropy(s, norm)
+		report := map[string]*graph.Value{"loss": loss}
+		if zLoss != 0 {
+			z := nn.ZLoss(s, targets, norm, zLoss)
+			report["z_loss"] = z
+			loss = graph.Add(loss, z)
+		}
+		return loss, report
+	}
+}
+
+// Updater adds one optimiser step to a graph: it declares its own states for params, and updates both. lr, scale (of
+// the gradients, for clipping) and step (from 1) are float32 scalars.
+type Updater interface {
+	Update(g *graph.Graph, params, grads []*graph.Value, lr, scale, step *graph.Value)
+}
+
+// StepConfig is what a Stepper is made of.
+type StepConfig struct {
+	Engine    engine.Engine
+	Store     engine.Store
+	Model     family.Model
+	Policy    nn.Policy
+	Objective Objective
+	Updater   Updater
+	// Trainable reports whether a parameter is trained; nil: all are.
+	Trainable func(spec *graph.StateSpec) bool
+	Recompute func(n *graph.Node) bool
+}
+
+// Stepper computes gradients of micro-batches into the store and applies them. Programs are compiled for each batch
+// shape when it first comes.
+type Stepper struct {
+	c        StepConfig
+	params   []*graph.StateSpec
+	programs map[shape]engine.Program
+	norm     engine.Program
+	update   engine.Program
+}
+
+// shape distinguishes programs: first says that gradients are set rather than added to, eval that there are none.
+type shape struct {
+	b, t, p     int
+	prefix      bool
+	first, eval bool
+}
+
+// NewStepper declares the model's parameters in the store (they keep what they hold) and compiles the update.
+func NewStepper(c StepConfig) (*Stepper, error) {
+	s := &Stepper{c: c, programs: map[shape]engine.Program{}}
+	probe, err := graph.Build(func(g *graph.Graph) {
+		b := nn.Inputs(g, c.Policy, c.Model.Info().PositionRows, 1, 2)
+		c.Objective(b, c.Model, g.Input("targets", graph.Of(dtype.I32, 1, 2)), g.Input("norm", graph.Of(dtype.F32)))
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range probe.States() {
+		spec := v.Node.Op.(graph.State).StateSpec
+		if err := c.Store.Declare(spec); err != nil {
+			return nil, err
+		}
+		if spec.Role == graph.Param && (c.Trainable == nil || c.Trainable(spec)) {
+			s.params = append(s.params, spec)
+		}
+	}
+	if len(s.params) == 0 {
+		return nil, fmt.Errorf("train: nothing is trainable")
+	}
+	norm, err := graph.Build(func(g *graph.Graph) {
+		g.Output("squares", graph.Squares(s.grads(g)...))
+	})
+	if err == nil {
+		s.norm, err = c.Engine.Compile(norm, c.Store, engine.Options{})
+	}
+	if err != nil {
+		return nil, err
+	}
+	if c.Updater == nil {
+		return s, nil
+	}
+	update, err := graph.Build(func(g *graph.Graph) {
+		params := make([]*graph.Value, len(s.params))
+		for i, spec := range s.params {
+			params[i] = g.State(*spec)
+		}
+		scalar := func(name string) *graph.Value { return g.Input(name, graph.Of(dtype.F32)) }
+		c.Updater.Update(g, params, s.grads(g), scalar("lr"), scalar("scale"), scalar("step"))
+	})
+	if err == nil {
+		s.update, err = c.Engine.Compile(update, c.Store, engine.Options{})
+	}
+	return s, err
+}
+
+// Params lists the trained parameters.
+func (s *Stepper) Params() []*graph.StateSpec { return s.params }
+
+// gradPrefix names the gradient buffers.
+const gradPrefix = "grad."
+
+// grads declares the gradient buffers in g.
+func (s *Stepper) grads(g *graph.Graph) []*graph.Value {
+	out := make([]*graph.Value, len(s.params))
+	for i, p := range s.params {
+		spec := *p
+		spec.Label, spec.Role = gradPrefix+p.Label, graph.CacheRole
+		spec.Type.DType = dtype.F32
+		out[i] = g.State(spec)
+	}
+	return out
+}
+
+// program compiles the program of a shape.
+func (s *Stepper) program(k shape) (engine.Program, error) {
+	if p := s.programs[k]; p != nil {
+		return p, nil
+	}
+	g, err := graph.Build(func(g *graph.Graph) {
+		b := nn.Inputs(g, s.c.Policy, k.p, k.b, k.t)
+		if k.prefix {
+			b.Mask.Prefix = g.Input("prefix", graph.Of(dtype.I32, k.b))
+		}
+		loss, report := s.c.Objective(b, s.c.Model, g.Input("targets", graph.Of(dtype.I32, k.b, k.t)), g.Input("norm", graph.Of(dtype.F32)))
+		for name, v := range report {
+			g.Output(name, v)
+		}
+		if k.eval {
+			return
+		}
+		params := make([]*graph.Value, len(s.params))
+		for i, spec := range s.params {
+			params[i] = g.State(*spec)
+		}
+		kept := s.grads(g)
+		for i, d := range graph.Grad(loss, params, graph.GradOptions{Recompute: s.c.Recompute}) {
+			d = graph.Convert(d, dtype.F32)
+			if !k.first {
+				d = graph.Add(kept[i], d)
+			}
+			g.Update(kept[i], d)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.c.Engine.Compile(g, s.c.Store, engine.Options{})
+	if err == nil {
+		s.programs[k] = p
+	}
+	return p, err
+}
+
+func shapeOf(x *data.Batch) shape { return shape{b: x.B, t: x.T, p: x.P, prefix: x.Prefix != nil} }
+
+func inputs(x *data.Batch, norm float64) engine.Tensors {
+	in := engine.Tensors(x.Tensors())
+	delete(in, "labels")
+	in["norm"] = tensor.FromF32([]float32{float32(norm)})
+	return in
+}
+
+// report reads a program's scalar outputs.
+func report(out engine.Tensors) map[string]float64 {
+	r := make(map[string]float64, len(out))
+	for name, t := range out {
+		if t.DType == dtype.F32 && t.Len() == 1 {
+			r[name] = float64(t.F32()[0])
+		}
+	}
+	return r
+}
+
+// Accumulate adds the gradients of a micro-batch; first starts a new sum. norm is one over the step's scored targets.
+func (s *Stepper) Accumulate(ctx context.Context, x *data.Batch, norm float64, first bool) (map[string]float64, error) {
+	k := shapeOf(x)
+	k.first = first
+	p, err := s.program(k)
+	if err != nil {
+		return nil, err
+	}
+	out, err := p.Run(ctx, inputs(x, norm))
+	return report(out), err
+}
+
+// GradNorm is the global norm of the gradients.
+func (s *Stepper) GradNorm(ctx context.Context) (float64, error) {
+	out, err := s.norm.Run(ctx, nil)
+	if err != nil {
+		return 0, err
+	}
+	return math.Sqrt(float64(out["squares"].F32()[0])), nil
+}
+
+// Apply updates the parameters; step counts from 1.
+func (s *Stepper) Apply(ctx context.Context, lr, scale float64, step int64) error {
+	one := func(x float64) *tensor.Tensor { return tensor.FromF32([]float32{float32(x)}) }
+	_, err := s.update.Run(ctx, engine.Tensors{"lr": one(lr), "scale": one(scale), "step": one(float64(step))})
+	return err
+}
+
+// Evaluate computes the objective of a batch without gradients.
+func (s *Stepper) Evaluate(ctx context.Context, x *data.Batch, norm float64) (map[string]float64, error) {
+	k := shapeOf(x)
+	k.eval = true
+	p, err := s.program(k)
+	if err != nil {
+		return nil, err
+	}
+	out, err := p.Run(ctx, inputs(x, norm))
+	return report(out), err
+}
+
+// Memory is the largest need of the programs compiled so far, in bytes, besides the store.
+func (s *Stepper) Memory() int64 {
+	var most int64
+	for _, p := range s.programs {
+		m := p.Memory()
+		most = max(most, m.Activations+m.Scratch+m.Outputs)
+	}
+	return most
+}
+
+// Close frees the programs.
+func (s *Stepper) Close() error {
+	var first error
+	keep := func(p engine.Program) {
+		if p != nil {
+			if err := p.Close(); first == nil {
+				first = err
+			}
+		}
+	}
+	for _, p := range s.programs {
+		keep(p)
+	}
+	keep(s.norm)
+	keep(s.update)
+	return first
+}

@@ -1,0 +1,104 @@
+// Package weights moves parameters between checkpoint files and an engine's store.
+package weights
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"danlu/engine"
+	"danlu/graph"
+	"danlu/tensor"
+)
+
+// Source is a checkpoint open for reading. Tensors may alias mapped files and hold until Close.
+type Source interface {
+	Path() string
+	Names() []string
+	Tensor(name string) (*tensor.Tensor, error)
+	Close() error
+}
+
+// LoadOptions says what may be missing from or left over in a checkpoint.
+type LoadOptions struct {
+	// Ignored are name suffixes of tensors that nobody needs.
+	Ignored []string
+	// Optional reports whether a parameter may be missing; it keeps its initial value.
+	Optional func(name string) bool
+	// Rename maps a parameter's name to the checkpoint's; nil: the same.
+	Rename func(name string) string
+	// Progress, if set, is called with the bytes read so far and in all.
+	Progress func(done, total int64)
+}
+
+// maxListed is how many names an error lists.
+const maxListed = 5
+
+// Load fills the parameters and buffers among specs from src: each must be there in its shape, and every tensor of src
+// must be one of them or ignored.
+func Load(store engine.Store, specs []*graph.StateSpec, src Source, opts LoadOptions) error {
+	have := map[string]bool{}
+	for _, n := range src.Names() {
+		have[n] = true
+	}
+	rename := opts.Rename
+	if rename == nil {
+		rename = func(n string) string { return n }
+	}
+	type part struct{ name, file string }
+	var parts []part
+	var missing []string
+	var total, done int64
+	for _, spec := range specs {
+		if spec.Role != graph.Param && spec.Role != graph.Buffer {
+			continue
+		}
+		for i := range spec.Parts() {
+			p := part{name: spec.PartName(i)}
+			p.file = rename(p.name)
+			switch {
+			case have[p.file]:
+				parts = append(parts, p)
+				delete(have, p.file)
+				total += int64(spec.PartType().Bytes())
+			case opts.Optional == nil || !opts.Optional(p.name):
+				missing = append(missing, p.file)
+			}
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("weights: %s: %d tensors are missing: %s", src.Path(), len(missing), some(missing))
+	}
+	var extra []string
+	for n := range have {
+		if !slices.ContainsFunc(opts.Ignored, func(s string) bool { return strings.HasSuffix(n, s) }) {
+			extra = append(extra, n)
+		}
+	}
+	if len(extra) > 0 {
+		sort.Strings(extra)
+		return fmt.Errorf("weights: %s: %d tensors belong to no part of the model: %s", src.Path(), len(extra), some(extra))
+	}
+	for _, p := range parts {
+		t, err := src.Tensor(p.file)
+		if err == nil {
+			err = store.Set(p.name, t)
+		}
+		if err != nil {
+			return fmt.Errorf("weights: %s: tensor %q: %w", src.Path(), p.file, err)
+		}
+		if opts.Progress != nil {
+			done += int64(len(t.Data))
+			opts.Progress(done, max(done, total))
+		}
+	}
+	return nil
+}
+
+func some(names []string) string {
+	if len(names) <= maxListed {
+		return strings.Join(names, ", ")
+	}
+	return strings.Join(names[:maxListed], ", ") + ", ..."
+}
