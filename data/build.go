@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // BuildOptions says what Build encodes.
@@ -20,6 +21,9 @@ type BuildOptions struct {
 	Encoder    Encoder
 	MaxSamples int  // per dataset, 0: all
 	Strict     bool // a malformed record is fatal
+	// TokenBudget stops the reading of a dataset once about that many tokens are encoded (streaming: no more is prepared
+	// than the run will use); 0: none. The samples kept are the same for any number of workers.
+	TokenBudget int64
 	// Path keeps the encoded samples in that folder and reuses them when files and Fingerprint are unchanged; "" uses a
 	// temporary folder that Close removes.
 	Path      string
@@ -194,6 +198,7 @@ func (opt *BuildOptions) run(ctx context.Context, w *storeWriter) (*Report, []Ra
 		workers = runtime.GOMAXPROCS(0)
 	}
 	ordered, work := make(chan *job, 2*workers), make(chan *job, 2*workers)
+	full := make([]atomic.Bool, len(opt.Datasets)) // whose budget is spent
 	readErr := make(chan error, 1)
 	var group sync.WaitGroup
 	group.Add(1)
@@ -201,7 +206,7 @@ func (opt *BuildOptions) run(ctx context.Context, w *storeWriter) (*Report, []Ra
 		defer group.Done()
 		defer close(ordered)
 		defer close(work)
-		readErr <- opt.read(ctx, ordered, work)
+		readErr <- opt.read(ctx, ordered, work, full)
 	}()
 	for range workers {
 		group.Add(1)
@@ -222,12 +227,15 @@ func (opt *BuildOptions) run(ctx context.Context, w *storeWriter) (*Report, []Ra
 	records := int64(0)
 	for j := range ordered {
 		r := <-j.done
-		if err != nil {
+		if err != nil || full[j.source].Load() {
 			continue
 		}
 		if err = opt.collect(w, &report.Sources[j.source], j, r); err != nil {
 			cancel()
 			continue
+		}
+		if opt.TokenBudget > 0 && report.Sources[j.source].Tokens >= opt.TokenBudget {
+			full[j.source].Store(true)
 		}
 		for k := j.source; k < len(ranges); k++ {
 			if k > j.source {
@@ -250,7 +258,7 @@ func (opt *BuildOptions) run(ctx context.Context, w *storeWriter) (*Report, []Ra
 }
 
 // read sends groups of records to the workers and to the collector, which takes them in order.
-func (opt *BuildOptions) read(ctx context.Context, ordered, work chan<- *job) error {
+func (opt *BuildOptions) read(ctx context.Context, ordered, work chan<- *job, full []atomic.Bool) error {
 	size := opt.groupSize()
 	for source, a := range opt.Datasets {
 		files, err := Open(a.Paths, ReadOptions{TextUnit: a.TextUnit})
@@ -272,7 +280,7 @@ func (opt *BuildOptions) read(ctx context.Context, ordered, work chan<- *job) er
 		}
 		newJob := func() *job { return &job{source: source, done: make(chan result, 1)} }
 		j, bytes, taken := newJob(), 0, 0
-		for opt.MaxSamples <= 0 || a.NumSamples > 0 || taken < opt.MaxSamples {
+		for !full[source].Load() && (opt.MaxSamples <= 0 || a.NumSamples > 0 || taken < opt.MaxSamples) {
 			row, err := files.Next()
 			if err == io.EOF {
 				break
@@ -405,7 +413,7 @@ func (opt *BuildOptions) collect(w *storeWriter, s *SourceReport, j *job, r resu
 // contentFingerprint hashes the encoder's description, how the columns are read and the bytes of every file.
 func contentFingerprint(opt BuildOptions) (string, error) {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s\n%s\nmax_samples %d strict %v\n", storeFormat, opt.Fingerprint, opt.MaxSamples, opt.Strict)
+	fmt.Fprintf(h, "%s\n%s\nmax_samples %d strict %v budget %d\n", storeFormat, opt.Fingerprint, opt.MaxSamples, opt.Strict, opt.TokenBudget)
 	for _, a := range opt.Datasets {
 		fmt.Fprintf(h, "%s %q %v %d %+v %+v\n", a.Formatting, a.TextUnit, a.Ranking, a.NumSamples, a.Columns, a.Tags)
 		files, err := expand(a.Paths)

@@ -129,6 +129,25 @@ func TestBuildIsTheSameForAnyWorkers(t *testing.T) {
 	}
 }
 
+func TestTokenBudgetStopsReading(t *testing.T) {
+	dir := t.TempDir()
+	sets := []*Attr{chatFile(t, dir, "a.jsonl", 2000), chatFile(t, dir, "b.jsonl", 2000)}
+	var want [2]int64
+	for _, workers := range []int{1, 2, 5} {
+		s := build(t, BuildOptions{Datasets: sets, Encoder: chatEncoder(), Workers: workers, TokenBudget: 3000})
+		for k, r := range s.Report().Sources {
+			if r.Tokens < 3000 || r.Tokens > 5000 {
+				t.Errorf("%d workers: %d tokens of %s", workers, r.Tokens, r.Name)
+			}
+			if want[k] == 0 {
+				want[k] = r.Samples
+			} else if want[k] != r.Samples {
+				t.Errorf("%d workers: %d samples of %s, before %d", workers, r.Samples, r.Name, want[k])
+			}
+		}
+	}
+}
+
 func TestTokenizedPathIsReused(t *testing.T) {
 	dir := t.TempDir()
 	a := chatFile(t, dir, "a.jsonl", 20)
