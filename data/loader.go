@@ -44,6 +44,7 @@ type Loader struct {
 	print string
 	order *Permutation
 	at    State
+	cut   int64
 }
 
 // State is a place between two steps, stored with a checkpoint. It does not depend on batch size, accumulation or the
@@ -114,8 +115,19 @@ func NewLoader(set *Set, opt LoaderOptions) (*Loader, error) {
 	if l.plan.rows() == 0 {
 		return nil, errors.New("data: empty dataset: no document is long enough for the objective")
 	}
+	if opt.Infill == nil && opt.Packing != PackWrap {
+		lengths, err := setLengths(set)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range lengths {
+			if n > opt.CutoffLen {
+				l.cut++
+			}
+		}
+	}
 	h := sha256.New()
-	fmt.Fprintf(h, "%s %d %d %s %d %d %v %v\n", set.Store.Fingerprint(), set.Store.Len(), set.Store.Tokens(), opt.Packing, opt.CutoffLen, opt.Seed, opt.Shuffle, opt.Infill != nil)
+	fmt.Fprintf(h, "%s %d %d %s %d %d %v %v\n", set.Store.Checksum(), set.Store.Len(), set.Store.Tokens(), opt.Packing, opt.CutoffLen, opt.Seed, opt.Shuffle, opt.Infill != nil)
 	var b [4]byte
 	for _, i := range set.Order {
 		b[0], b[1], b[2], b[3] = byte(i), byte(i>>8), byte(i>>16), byte(i>>24)
@@ -143,6 +155,10 @@ func (l *Loader) StepsPerEpoch() int64 {
 func (l *Loader) rowsPerStep() int64 {
 	return int64(l.opt.BatchSize) * int64(l.opt.Accumulation) * int64(l.opt.World)
 }
+
+// Truncated returns how many samples of an epoch are longer than a row and lose their end there. Encoders given the same
+// cutoff_len cut them before, and count them in the Report.
+func (l *Loader) Truncated() int64 { return l.cut }
 
 // Progress returns the epochs done, with the fraction of the current one.
 func (l *Loader) Progress() float64 {
@@ -231,70 +247,66 @@ func (l *Loader) assemble(rows [][]Piece, epoch int, firstRow int64) (*Batch, er
 	if l.opt.Infill != nil || l.opt.Layout != nil {
 		return l.assembleLayouts(rows, epoch, firstRow)
 	}
-	type part struct {
-		sample *Sample
-		piece  Piece
+	if l.opt.Packing == PackNone {
+		return l.assembleSamples(rows)
 	}
-	parts := make([][]part, len(rows))
-	width, sequences := 0, 1
+	parts := make([][]Sequence, len(rows))
+	width := 0
 	for i, row := range rows {
-		lengths := make([]int, 0, 2)
+		n := 0
 		for _, p := range row {
-			s, err := l.set.Store.Sample(int64(p.Sample))
+			q, err := l.set.Store.Piece(int64(p.Sample), p.Start, p.Tokens)
 			if err != nil {
 				return nil, err
 			}
-			parts[i] = append(parts[i], part{s, p})
-			sequences = max(sequences, len(s.Sequences))
-			for k, q := range s.Sequences {
-				if k == len(lengths) {
-					lengths = append(lengths, 0)
-				}
-				if k == 0 {
-					lengths[0] += p.Tokens
-				} else {
-					lengths[k] += len(q.IDs)
-				}
-			}
+			parts[i] = append(parts[i], q)
+			n += p.Tokens
 		}
-		for _, n := range lengths {
-			width = max(width, n)
-		}
+		width = max(width, n)
 	}
-	if sequences > 1 && l.opt.Packing != PackNone {
-		return nil, fmt.Errorf("data: packing: %s does not go with preference pairs", l.opt.Packing)
-	}
-	b := l.rowCount(len(rows))
-	x := newBatch(b*sequences, l.width(width), 1, l.opt.PadID)
-	x.Sequences, x.Rows = sequences, len(rows)*sequences
+	x := newBatch(l.rowCount(len(rows)), l.width(width), 1, l.opt.PadID)
+	x.Rows = len(rows)
 	for i, row := range parts {
-		for k := range sequences {
-			at := 0
-			for n, p := range row {
-				if k >= len(p.sample.Sequences) {
-					return nil, fmt.Errorf("data: %s:%d: want %d sequences, got %d: datasets of different kinds are mixed", p.sample.File, p.sample.Line, sequences, len(p.sample.Sequences))
-				}
-				q := p.sample.Sequences[k]
-				if k == 0 {
-					end := p.piece.Start + p.piece.Tokens
-					q = Sequence{IDs: q.IDs[p.piece.Start:end], Labels: cutLabels(q.Labels, p.piece.Start, end)}
-				}
-				at = x.put(k*b+i, at, int32(n), q)
-				x.Samples[k*b+i] = append(x.Samples[k*b+i], int64(p.piece.Sample))
-			}
-		}
-		if sequences > 1 {
-			x.Labelled = append(x.Labelled, row[0].sample.Label)
+		at := 0
+		for k, q := range row {
+			at = x.put(i, at, int32(k), q)
+			x.Samples[i] = append(x.Samples[i], int64(rows[i][k].Sample))
 		}
 	}
 	return x, nil
 }
 
-func cutLabels(labels []int32, start, end int) []int32 {
-	if labels == nil {
-		return nil
+// assembleSamples lays out one sample a row; of a sample with two sequences the second stands B rows below the first.
+func (l *Loader) assembleSamples(rows [][]Piece) (*Batch, error) {
+	samples := make([]*Sample, len(rows))
+	width, sequences := 0, 1
+	for i, row := range rows {
+		s, err := l.set.Store.Sample(int64(row[0].Sample))
+		if err != nil {
+			return nil, err
+		}
+		samples[i] = s
+		sequences = max(sequences, len(s.Sequences))
+		for _, q := range s.Sequences {
+			width = max(width, len(q.IDs))
+		}
 	}
-	return labels[start:end]
+	b := l.rowCount(len(rows))
+	x := newBatch(b*sequences, l.width(width), 1, l.opt.PadID)
+	x.Sequences, x.Rows = sequences, len(rows)*sequences
+	for i, s := range samples {
+		if len(s.Sequences) != sequences {
+			return nil, fmt.Errorf("data: %s:%d: want %d sequences, got %d: datasets of different kinds are mixed", s.File, s.Line, sequences, len(s.Sequences))
+		}
+		for k, q := range s.Sequences {
+			x.put(k*b+i, 0, 0, q)
+			x.Samples[k*b+i] = []int64{int64(rows[i][0].Sample)}
+		}
+		if sequences > 1 {
+			x.Labelled = append(x.Labelled, s.Label)
+		}
+	}
+	return x, nil
 }
 
 func (l *Loader) rowCount(rows int) int {
@@ -320,19 +332,9 @@ func (l *Loader) assembleLayouts(rows [][]Piece, epoch int, firstRow int64) (*Ba
 		p = 2
 	}
 	for i, row := range rows {
-		s, err := l.set.Store.Sample(int64(row[0].Sample))
-		if err != nil {
+		var err error
+		if layouts[i], err = l.layout(row[0], epoch, firstRow+int64(i)); err != nil {
 			return nil, err
-		}
-		if l.opt.Infill != nil {
-			ids := s.Sequences[0].IDs[row[0].Start : row[0].Start+row[0].Tokens]
-			r := newRand(l.opt.Seed, streamInfill^uint64(epoch)<<8, uint64(firstRow)+uint64(i))
-			layouts[i], err = l.opt.Infill.Draw(ids, r)
-		} else {
-			layouts[i], err = l.opt.Layout(s)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("data: %s:%d: %w", s.File, s.Line, err)
 		}
 		width, p = max(width, len(layouts[i].IDs)), max(p, len(layouts[i].Positions))
 	}
@@ -359,4 +361,23 @@ func (l *Loader) assembleLayouts(rows [][]Piece, epoch int, firstRow int64) (*Ba
 		x.Samples[i] = []int64{int64(rows[i][0].Sample)}
 	}
 	return x, nil
+}
+
+func (l *Loader) layout(p Piece, epoch int, row int64) (Layout, error) {
+	if l.opt.Infill != nil {
+		q, err := l.set.Store.Piece(int64(p.Sample), p.Start, p.Tokens)
+		if err != nil {
+			return Layout{}, err
+		}
+		return l.opt.Infill.Draw(q.IDs, newRand(l.opt.Seed, streamInfill^uint64(epoch)<<8, uint64(row)))
+	}
+	s, err := l.set.Store.Sample(int64(p.Sample))
+	if err != nil {
+		return Layout{}, err
+	}
+	y, err := l.opt.Layout(s)
+	if err != nil {
+		return Layout{}, fmt.Errorf("data: %s:%d: %w", s.File, s.Line, err)
+	}
+	return y, nil
 }

@@ -211,6 +211,9 @@ func TestEpochHoldsEveryTokenOnce(t *testing.T) {
 		for range 2 {
 			checkEpoch(t, l, store)
 		}
+		if l.Truncated() != 0 {
+			t.Errorf("%s: %d truncated", opt.Packing, l.Truncated())
+		}
 		if l.Progress() != 2 {
 			t.Errorf("%s: epochs: want 2, got %v", opt.Packing, l.Progress())
 		}
@@ -294,6 +297,32 @@ func TestRestoreRefusesDamagedStates(t *testing.T) {
 	if err := l.Restore(s); err == nil {
 		if _, err = l.Next(); err == nil {
 			t.Error("an offset behind the sample was accepted")
+		}
+	}
+}
+
+func TestTruncationIsCounted(t *testing.T) {
+	store := textStore(t, 50)
+	long := int64(0)
+	if err := store.Entries(func(_ int64, e Entry) {
+		if e.Length > 12 {
+			long++
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, packing := range []string{PackNone, PackFit} {
+		l, err := NewLoader(&Set{Store: store}, LoaderOptions{Packing: packing, CutoffLen: 12, BatchSize: 4, FixedShape: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if long == 0 || l.Truncated() != long {
+			t.Errorf("%s: want %d, got %d", packing, long, l.Truncated())
+		}
+		for range l.StepsPerEpoch() {
+			if _, err := l.Next(); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }

@@ -303,7 +303,10 @@ func (s *Store) Report() *Report { return s.meta.Report }
 // Sources returns which samples belong to which dataset.
 func (s *Store) Sources() []Range { return s.meta.Ranges }
 
-// Fingerprint identifies data and encoding.
+// Checksum identifies the encoded samples and their order, wherever they are kept.
+func (s *Store) Checksum() string { return fmt.Sprintf("%08x%08x", s.meta.SamplesCRC, s.meta.IndexCRC) }
+
+// Fingerprint identifies files and encoder settings of a store with a path; "" for a temporary one.
 func (s *Store) Fingerprint() string { return s.meta.Fingerprint }
 
 // Entry is what the index knows of a sample without reading it.
@@ -374,6 +377,52 @@ func (s *Store) Sample(i int64) (*Sample, error) {
 	sample.File = s.meta.Files[file]
 	sample.Source, sample.Language, sample.Label, sample.Truncated = e.Source, e.Language, e.Label, e.Truncated
 	return sample, nil
+}
+
+// Piece reads n tokens of the first sequence of sample i from start on. Where every token is scored (pretraining) only
+// these bytes are read, so that cutting a book into rows costs its length once.
+func (s *Store) Piece(i int64, start, n int) (Sequence, error) {
+	e, err := s.Entry(i)
+	if err != nil {
+		return Sequence{}, err
+	}
+	if start < 0 || n < 0 || start+n > e.Length {
+		return Sequence{}, fmt.Errorf("data: sample %d: tokens %d to %d of %d", i, start, start+n, e.Length)
+	}
+	var head [6]byte // sequences, kind of labels, tokens
+	if e.offset < 0 || e.offset+int64(len(head))+4*int64(e.Length) > s.meta.Bytes {
+		return Sequence{}, fmt.Errorf("data: %s: sample %d: damaged record", s.dir, i)
+	}
+	if _, err := s.samples.ReadAt(head[:], e.offset); err != nil {
+		return Sequence{}, fmt.Errorf("data: %s: sample %d: %w", s.dir, i, err)
+	}
+	if head[0] == 1 && head[1] == labelsNone && int(binary.LittleEndian.Uint32(head[2:])) == e.Length {
+		b := make([]byte, 4*n)
+		if _, err := s.samples.ReadAt(b, e.offset+int64(len(head))+4*int64(start)); err != nil {
+			return Sequence{}, fmt.Errorf("data: %s: sample %d: %w", s.dir, i, err)
+		}
+		q := Sequence{IDs: make([]int32, n)}
+		for k := range q.IDs {
+			q.IDs[k] = int32(binary.LittleEndian.Uint32(b[4*k:]))
+		}
+		return q, nil
+	}
+	sample, err := s.Sample(i)
+	if err != nil {
+		return Sequence{}, err
+	}
+	q := sample.Sequences[0]
+	if start+n > len(q.IDs) {
+		return Sequence{}, fmt.Errorf("data: %s: sample %d: damaged record", s.dir, i)
+	}
+	return Sequence{IDs: q.IDs[start : start+n], Labels: cutLabels(q.Labels, start, start+n)}, nil
+}
+
+func cutLabels(labels []int32, start, end int) []int32 {
+	if labels == nil {
+		return nil
+	}
+	return labels[start:end]
 }
 
 var errRecord = errors.New("damaged record")
