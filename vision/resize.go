@@ -3,8 +3,12 @@ package vision
 import "math"
 
 // Resize scales a picture with the bicubic filter of Pillow (libImaging/Resample.c): antialiased when it shrinks,
-// columns first, then rows, each pass rounded to 8 bits.
+// columns first, then rows, each pass rounded to 8 bits. Where columns grow and rows shrink, Pillow since 12 takes the
+// rows first.
 func Resize(img *RGB, width, height int) *RGB {
+	if width > img.Width && height < img.Height {
+		img = resizeRows(img, height)
+	}
 	if width != img.Width {
 		img = resizeColumns(img, width)
 	}
@@ -39,7 +43,7 @@ func bicubic(x float64) float64 {
 func filter(in, out int) []taps {
 	scale := float64(in) / float64(out)
 	stretch := max(scale, 1)
-	support := 2 * stretch
+	support, shrink := 2*stretch, 1/stretch // Pillow multiplies by the reciprocal
 	list := make([]taps, out)
 	for o := range list {
 		center := (float64(o) + 0.5) * scale
@@ -48,7 +52,7 @@ func filter(in, out int) []taps {
 		w := make([]float64, last-first)
 		sum := 0.0
 		for i := range w {
-			w[i] = bicubic((float64(i+first) - center + 0.5) / stretch)
+			w[i] = bicubic((float64(i+first) - center + 0.5) * shrink)
 			sum += w[i]
 		}
 		list[o] = taps{first: first, weights: make([]int32, len(w))}

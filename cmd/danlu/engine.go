@@ -1,0 +1,20 @@
+package main
+
+import (
+	"fmt"
+
+	"danlu/engine"
+	"danlu/engine/cpu"
+	"danlu/engine/ref"
+)
+
+// newEngine makes the engine that the flags name.
+func (o *options) newEngine() (engine.Engine, error) {
+	switch o.engine {
+	case "", "cpu":
+		return cpu.New(cpu.Options{Threads: o.threads})
+	case "ref":
+		return ref.New(), nil
+	}
+	return nil, fmt.Errorf("engine: want cpu or ref, got %q", o.engine)
+}

@@ -1,0 +1,590 @@
+package family
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"danlu/dtype"
+	"danlu/engine"
+	"danlu/format/safetensors"
+	"danlu/graph"
+	"danlu/nn"
+	"danlu/tensor"
+	"danlu/weights"
+)
+
+// VerifyOptions says how a model folder is held against the reference data beside it.
+type VerifyOptions struct {
+	Engine engine.Engine
+	Policy nn.Policy
+	// Tol multiplies every tolerance; 0 means 1. Types below float32 need more.
+	Tol float64
+	// Cached runs the model over a KV cache; set by the caller, since generation is a later package.
+	Cached CachedRun
+}
+
+// CachedRun opens a model for reading texts of up to capacity tokens through a KV cache.
+type CachedRun func(store engine.Store, m Model, capacity int) (CachedModel, error)
+
+// CachedModel reads one text after the other.
+type CachedModel interface {
+	// Read extends the text by tokens at positions [P][len(ids)] (nil: counting up in every row) of a text that will have
+	// total tokens, and returns the logits of each.
+	Read(ctx context.Context, ids []int32, positions [][]int32, total int) ([][]float32, error)
+	// Reset starts a new text, whose first prefix tokens see each other both ways.
+	Reset(prefix int)
+	Close() error
+}
+
+// VerifyResult is how far a model is from its reference data. Errors are relative to the largest reference value:
+// of all logits for logits and hidden states, of the same tensor for gradients.
+type VerifyResult struct {
+	Case            string   `json:"case"`
+	LogitsErr       float64  `json:"logits_err"`
+	HiddenErr       float64  `json:"hidden_err"`
+	ExtraErr        float64  `json:"extra_err"`
+	LossErr         float64  `json:"loss_err"`
+	GradErr         float64  `json:"grad_err"`
+	CachedLogitsErr float64  `json:"cached_logits_err"`
+	PaddedLogitsErr float64  `json:"padded_logits_err"`
+	GreedyMatch     bool     `json:"greedy_match"`
+	TensorsInGolden int      `json:"tensors_in_golden"`
+	TensorsChecked  int      `json:"tensors_checked"`
+	OK              bool     `json:"ok"`
+	Why             []string `json:"why,omitempty"` // what missed its tolerance
+	worstGrad       string
+}
+
+// The tolerances of the reference data: independent float32 implementations agree to 3e-6, structural mistakes move the
+// logits by more than 2e-4.
+const (
+	tolLogits = 2e-4
+	tolGrad   = 1e-3
+	tolLoss   = 1e-5
+)
+
+// golden is the JSON beside the tensors.
+type golden struct {
+	Loss         *float64                   `json:"loss"`
+	MaxAbsLogit  float64                    `json:"max_abs_logit"`
+	Overrides    map[string]json.RawMessage `json:"overrides"`
+	Greedy       *greedyPath                `json:"greedy"`
+	GreedyCached *greedyPath                `json:"greedy_with_kv_cache"`
+}
+
+type greedyPath struct {
+	PromptIDs []int32 `json:"prompt_ids"`
+	NewIDs    []int32 `json:"new_ids"`
+}
+
+// verification is one case being checked.
+type verification struct {
+	opts    VerifyOptions
+	model   Model
+	store   engine.Store
+	golden  golden
+	file    *safetensors.File
+	res     *VerifyResult
+	checked map[string]bool
+}
+
+// Verify holds the model in dir against golden.safetensors and golden.json beside it.
+func Verify(ctx context.Context, dir string, opts VerifyOptions) (*VerifyResult, error) {
+	if opts.Tol == 0 {
+		opts.Tol = 1
+	}
+	v := &verification{opts: opts, res: &VerifyResult{Case: filepath.Base(filepath.Clean(dir))}, checked: map[string]bool{}}
+	data, err := os.ReadFile(filepath.Join(dir, "golden.json"))
+	if err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
+	if err := json.Unmarshal(data, &v.golden); err != nil {
+		return nil, fmt.Errorf("verify: %s: golden.json: %w", dir, err)
+	}
+	config, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
+	c, err := ParseConfig(filepath.Join(dir, "config.json"), config)
+	if err != nil {
+		return nil, err
+	}
+	for key, value := range v.golden.Overrides {
+		c.raw[key] = value
+	}
+	if v.model, err = New(c); err != nil {
+		return nil, err
+	}
+	if v.file, err = safetensors.Open(filepath.Join(dir, "golden.safetensors")); err != nil {
+		return nil, err
+	}
+	defer v.file.Close()
+	v.store = opts.Engine.NewStore()
+	defer v.store.Close()
+	src, err := weights.Open(dir, weights.OpenOptions{Skip: []string{"golden.safetensors", "golden_video.safetensors"}})
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	if err := v.load(src); err != nil {
+		return nil, err
+	}
+	if err := v.forward(ctx); err != nil {
+		return nil, err
+	}
+	if err := v.cached(ctx); err != nil {
+		return nil, err
+	}
+	if err := v.padded(ctx); err != nil {
+		return nil, err
+	}
+	v.finish()
+	return v.res, nil
+}
+
+// load declares the model's states and fills them.
+func (v *verification) load(src weights.Source) error {
+	g, err := graph.Build(func(g *graph.Graph) {
+		b := nn.Inputs(g, v.opts.Policy, v.model.Info().PositionRows, 1, 2)
+		v.model.Hidden(b)
+		v.model.Head(b)
+	})
+	if err != nil {
+		return err
+	}
+	var specs []*graph.StateSpec
+	for _, s := range g.States() {
+		spec := s.Node.Op.(graph.State).StateSpec
+		if err := v.store.Declare(spec); err != nil {
+			return err
+		}
+		specs = append(specs, spec)
+	}
+	return weights.Load(v.store, specs, src, weights.LoadOptions{Ignored: v.model.Info().Ignored})
+}
+
+// ints reads an integer tensor of the reference data as int32.
+func (v *verification) ints(name string) (*tensor.Tensor, error) {
+	t, err := v.file.Tensor(name)
+	if err != nil {
+		return nil, err
+	}
+	if t.DType != dtype.I64 {
+		return nil, fmt.Errorf("verify: %s: want i64, got %v", name, t.DType)
+	}
+	out := make([]int32, t.Len())
+	for i, x := range t.I64() {
+		out[i] = int32(x)
+	}
+	return tensor.FromI32(out, t.Shape...), nil
+}
+
+func (v *verification) has(name string) bool { return slices.Contains(v.file.Names(), name) }
+
+// batch is the reference data's inputs.
+type batch struct {
+	ids, positions, segments, targets []int32
+	prefix                            []int32 // nil: causal
+	b, t, rows                        int
+	scored                            int
+	real                              []bool // places that count
+}
+
+func (v *verification) batch() (*batch, error) {
+	ids, err := v.ints("input_ids")
+	if err != nil {
+		return nil, err
+	}
+	x := &batch{ids: ids.I32(), b: ids.Shape[0], t: ids.Shape[1], rows: v.model.Info().PositionRows}
+	n := x.b * x.t
+	x.segments, x.real, x.targets = make([]int32, n), make([]bool, n), make([]int32, n)
+	for i := range x.real {
+		x.real[i] = true
+	}
+	if v.has("attention_mask") {
+		mask, err := v.ints("attention_mask")
+		if err != nil {
+			return nil, err
+		}
+		if len(mask.Shape) == 2 {
+			for i, m := range mask.I32() {
+				if m == 0 {
+					x.segments[i], x.real[i] = -1, false
+				}
+			}
+		}
+	}
+	x.positions = make([]int32, x.rows*n)
+	if v.has("position_ids") {
+		p, err := v.ints("position_ids")
+		if err != nil {
+			return nil, err
+		}
+		if p.Len() != len(x.positions) {
+			return nil, fmt.Errorf("verify: position_ids: want %d rows, got %v", x.rows, p.Shape)
+		}
+		copy(x.positions, p.I32())
+	} else {
+		for i := range x.positions {
+			x.positions[i] = int32(i % x.t)
+		}
+	}
+	labels := x.ids
+	if v.has("labels") {
+		l, err := v.ints("labels")
+		if err != nil {
+			return nil, err
+		}
+		labels = l.I32()
+	}
+	for i := range x.targets {
+		x.targets[i] = -100
+		if i%x.t+1 < x.t && labels[i+1] >= 0 {
+			x.targets[i] = labels[i+1]
+			x.scored++
+		}
+	}
+	return x, nil
+}
+
+// tensors are the inputs of the training graph.
+func (x *batch) tensors() engine.Tensors {
+	return engine.Tensors{
+		"ids": tensor.FromI32(x.ids, x.b, x.t), "positions": tensor.FromI32(x.positions, x.rows, x.b, x.t),
+		"segments": tensor.FromI32(x.segments, x.b, x.t), "targets": tensor.FromI32(x.targets, x.b, x.t),
+		"norm": tensor.FromF32([]float32{1 / float32(max(1, x.scored))}),
+	}
+}
+
+// forward checks logits, hidden states, loss and gradients.
+func (v *verification) forward(ctx context.Context) error {
+	x, err := v.batch()
+	if err != nil {
+		return err
+	}
+	g, err := graph.Build(func(g *graph.Graph) {
+		b := nn.Inputs(g, v.opts.Policy, x.rows, x.b, x.t)
+		b.Taps = true
+		hidden := v.model.Hidden(b)
+		head := v.model.Head(b)
+		g.Output("logits", b.Logits(hidden, head))
+		targets := g.Input("targets", graph.Of(dtype.I32, x.b, x.t))
+		loss := nn.CrossEntropy(b.Score(hidden, head, targets, false), g.Input("norm", graph.Of(dtype.F32)))
+		g.Output("loss", loss)
+		var params []*graph.Value
+		for _, s := range g.States() {
+			if spec := s.Node.Op.(graph.State); spec.Role == graph.Param {
+				params = append(params, s)
+			}
+		}
+		for i, d := range graph.Grad(loss, params, graph.GradOptions{}) {
+			g.Output("grad."+params[i].Node.Op.(graph.State).Key(), d)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	program, err := v.opts.Engine.Compile(g, v.store, engine.Options{})
+	if err != nil {
+		return err
+	}
+	defer program.Close()
+	out, err := program.Run(ctx, x.tensors())
+	if err != nil {
+		return err
+	}
+	if err := v.compareAll(out, g, x); err != nil {
+		return err
+	}
+	if v.golden.Loss != nil {
+		got := float64(out["loss"].F32()[0])
+		v.res.LossErr = math.Abs(got-*v.golden.Loss) / math.Abs(*v.golden.Loss)
+	}
+	return nil
+}
+
+// compareAll holds the program's outputs against the reference tensors of the same names.
+func (v *verification) compareAll(out engine.Tensors, g *graph.Graph, x *batch) error {
+	grads := map[string]*tensor.Tensor{}
+	for _, s := range g.States() {
+		spec := s.Node.Op.(graph.State)
+		if d := out["grad."+spec.Key()]; d != nil {
+			size := len(d.Data) / spec.Parts()
+			for i := range spec.Parts() {
+				grads["grad."+spec.PartName(i)] = &tensor.Tensor{DType: d.DType, Shape: spec.PartType().Shape, Data: d.Data[i*size : (i+1)*size]}
+			}
+		}
+	}
+	for _, name := range v.file.Names() {
+		want, err := v.file.Tensor(name)
+		if err != nil {
+			return err
+		}
+		if want.DType != dtype.F32 {
+			continue // inputs
+		}
+		v.res.TensorsInGolden++
+		switch {
+		case strings.HasPrefix(name, "grad."):
+			if got := grads[name]; got != nil {
+				if e := relErr(got.F32(), want.F32(), maxAbs(want.F32()), nil, 1); v.res.GradErr < e || e != e {
+					v.res.GradErr, v.res.worstGrad = e, name
+				}
+				v.checked[name] = true
+			}
+		case name == "logits" || strings.HasPrefix(name, "hidden."):
+			got := out[name]
+			if got == nil || len(got.Data) != len(want.Data) {
+				continue
+			}
+			e := relErr(got.F32(), want.F32(), v.golden.MaxAbsLogit, x.real, want.Shape[len(want.Shape)-1])
+			if name == "logits" {
+				v.res.LogitsErr = e
+			} else {
+				v.res.HiddenErr = worse(v.res.HiddenErr, e)
+			}
+			v.checked[name] = true
+		}
+	}
+	return nil
+}
+
+// cached checks generation with a KV cache, and that logits read through the cache are those of the forward pass.
+func (v *verification) cached(ctx context.Context) error {
+	path := v.golden.Greedy
+	v.res.GreedyMatch = path == nil
+	if v.opts.Cached == nil || path == nil {
+		return nil
+	}
+	x, err := v.batch()
+	if err != nil {
+		return err
+	}
+	want := path.NewIDs
+	if v.golden.GreedyCached != nil {
+		want = v.golden.GreedyCached.NewIDs
+	}
+	m, err := v.opts.Cached(v.store, v.model, max(x.t, len(path.PromptIDs)+len(want))+1)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if v.res.GreedyMatch, err = v.greedy(ctx, m, path.PromptIDs, want); err != nil {
+		return err
+	}
+	if v.golden.GreedyCached != nil {
+		return nil // keys in the cache keep the rotation of an earlier length: other logits by design
+	}
+	return v.cachedLogits(ctx, m, x)
+}
+
+// greedy continues a prompt and reports whether the tokens are the expected ones.
+func (v *verification) greedy(ctx context.Context, m CachedModel, prompt, want []int32) (bool, error) {
+	m.Reset(0)
+	ids := prompt
+	for _, w := range want {
+		logits, err := m.Read(ctx, ids, nil, 0)
+		if err != nil {
+			return false, err
+		}
+		best := argmax(logits[len(logits)-1])
+		if best != w {
+			return false, nil
+		}
+		ids = []int32{best}
+	}
+	return true, nil
+}
+
+func argmax(x []float32) int32 {
+	best := 0
+	for i, v := range x {
+		if v > x[best] {
+			best = i
+		}
+	}
+	return int32(best)
+}
+
+// cachedLogits reads every row of the reference batch in passes of growing size.
+func (v *verification) cachedLogits(ctx context.Context, m CachedModel, x *batch) error {
+	want, err := v.file.Tensor("logits")
+	if err != nil {
+		return err
+	}
+	vocab := want.Shape[len(want.Shape)-1]
+	for row := range x.b {
+		var ids []int32
+		var places []int
+		positions := make([][]int32, x.rows)
+		for i := row * x.t; i < (row+1)*x.t; i++ {
+			if x.real[i] {
+				ids, places = append(ids, x.ids[i]), append(places, i)
+				for p := range x.rows {
+					positions[p] = append(positions[p], x.positions[p*x.b*x.t+i])
+				}
+			}
+		}
+		m.Reset(x.prefixOf(row))
+		for at, size := 0, x.firstPass(row); at < len(ids); size = size%5 + 1 {
+			end := min(at+size, len(ids))
+			part := make([][]int32, x.rows)
+			for p := range part {
+				part[p] = positions[p][at:end]
+			}
+			logits, err := m.Read(ctx, ids[at:end], part, len(ids))
+			if err != nil {
+				return err
+			}
+			for k, l := range logits {
+				place := places[at+k]
+				e := relErr(l, want.F32()[place*vocab:(place+1)*vocab], v.golden.MaxAbsLogit, nil, 1)
+				v.res.CachedLogitsErr = worse(v.res.CachedLogitsErr, e)
+			}
+			at = end
+		}
+	}
+	return nil
+}
+
+// prefixOf is the number of first tokens of a row that see each other both ways.
+func (x *batch) prefixOf(row int) int {
+	if x.prefix == nil {
+		return 0
+	}
+	return int(x.prefix[row])
+}
+
+// firstPass is the size of a row's first pass: tokens that see each other both ways have to come together.
+func (x *batch) firstPass(row int) int { return max(1, x.prefixOf(row)) }
+
+// padded checks that padding on both sides leaves the logits of every row alone.
+func (v *verification) padded(ctx context.Context) error {
+	x, err := v.batch()
+	if err != nil {
+		return err
+	}
+	const left, right = 3, 2
+	t := x.t + left + right
+	y := &batch{b: x.b, t: t, rows: x.rows, ids: make([]int32, x.b*t), positions: make([]int32, x.rows*x.b*t), segments: make([]int32, x.b*t)}
+	for i := range y.segments {
+		y.segments[i] = -1
+	}
+	for row := range x.b {
+		copy(y.ids[row*t+left:], x.ids[row*x.t:(row+1)*x.t])
+		copy(y.segments[row*t+left:], x.segments[row*x.t:(row+1)*x.t])
+		for p := range x.rows {
+			copy(y.positions[(p*x.b+row)*t+left:], x.positions[(p*x.b+row)*x.t:(p*x.b+row+1)*x.t])
+		}
+	}
+	g, err := graph.Build(func(g *graph.Graph) {
+		b := nn.Inputs(g, v.opts.Policy, y.rows, y.b, y.t)
+		g.Output("logits", b.Logits(v.model.Hidden(b), v.model.Head(b)))
+	})
+	if err != nil {
+		return err
+	}
+	program, err := v.opts.Engine.Compile(g, v.store, engine.Options{})
+	if err != nil {
+		return err
+	}
+	defer program.Close()
+	in := y.tensors0()
+	out, err := program.Run(ctx, in)
+	if err != nil {
+		return err
+	}
+	want, err := v.file.Tensor("logits")
+	if err != nil {
+		return err
+	}
+	vocab := want.Shape[len(want.Shape)-1]
+	got := out["logits"].F32()
+	for row := range x.b {
+		e := relErr(got[(row*t+left)*vocab:(row*t+left+x.t)*vocab], want.F32()[row*x.t*vocab:(row+1)*x.t*vocab], v.golden.MaxAbsLogit, x.real[row*x.t:(row+1)*x.t], vocab)
+		v.res.PaddedLogitsErr = worse(v.res.PaddedLogitsErr, e)
+	}
+	return nil
+}
+
+// tensors0 are the inputs of a graph without a loss.
+func (x *batch) tensors0() engine.Tensors {
+	return engine.Tensors{"ids": tensor.FromI32(x.ids, x.b, x.t), "positions": tensor.FromI32(x.positions, x.rows, x.b, x.t), "segments": tensor.FromI32(x.segments, x.b, x.t)}
+}
+
+// finish decides.
+func (v *verification) finish() {
+	r, tol := v.res, v.opts.Tol
+	r.TensorsChecked = len(v.checked)
+	check := func(name string, got, limit float64) {
+		if !(got <= limit) {
+			r.Why = append(r.Why, fmt.Sprintf("%s %.3g above %.3g", name, got, limit))
+		}
+	}
+	check("logits", r.LogitsErr, tolLogits*tol)
+	check("hidden", r.HiddenErr, tolLogits*tol)
+	check("cached logits", r.CachedLogitsErr, tolLogits*tol)
+	check("padded logits", r.PaddedLogitsErr, tolLogits*tol)
+	check("gradient of "+strings.TrimPrefix(r.worstGrad, "grad."), r.GradErr, tolGrad*tol)
+	check("loss", r.LossErr, tolLoss*tol)
+	if !r.GreedyMatch && v.golden.Greedy != nil && tol == 1 {
+		r.Why = append(r.Why, "greedy tokens differ")
+	}
+	if r.TensorsChecked != r.TensorsInGolden {
+		for _, n := range v.file.Names() {
+			if t, err := v.file.Tensor(n); err == nil && t.DType == dtype.F32 && !v.checked[n] {
+				r.Why = append(r.Why, "not checked: "+n)
+				break
+			}
+		}
+	}
+	r.OK = len(r.Why) == 0
+}
+
+func maxAbs(x []float32) float64 {
+	m := 0.0
+	for _, v := range x {
+		m = max(m, math.Abs(float64(v)))
+	}
+	return m
+}
+
+// worse is the larger error; NaN is the worst.
+func worse(a, b float64) float64 {
+	if a != a || b > a || b != b {
+		if a != a {
+			return a
+		}
+		return b
+	}
+	return a
+}
+
+// relErr is the largest difference over scale, of the rows of the given width that are real (nil: all). Where scale is
+// zero, any difference is infinite. NaN comes through.
+func relErr(got, want []float32, scale float64, real []bool, width int) float64 {
+	if len(got) != len(want) {
+		return math.Inf(1)
+	}
+	worst := 0.0
+	for i := range want {
+		if real != nil && !real[i/width] {
+			continue
+		}
+		d := math.Abs(float64(got[i]) - float64(want[i]))
+		if d != d {
+			return d
+		}
+		worst = max(worst, d)
+	}
+	if worst == 0 {
+		return 0
+	}
+	return worst / scale
+}

@@ -1,0 +1,69 @@
+// Package mmap maps files into memory for reading.
+package mmap
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+)
+
+// File is a mapped file. Data must not be written and holds until Close.
+type File struct {
+	Path string
+	Data []byte
+	free func() error
+}
+
+// Open maps a regular file. An empty file has nil Data.
+func Open(path string) (*File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("mmap: %w", err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("mmap: %w", err)
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("mmap: %s: not a regular file", path)
+	}
+	size := st.Size()
+	if int64(int(size)) != size {
+		return nil, fmt.Errorf("mmap: %s: %d bytes do not fit the address space", path, size)
+	}
+	if size == 0 {
+		return &File{Path: path}, nil
+	}
+	data, free, err := mapFile(f, int(size))
+	if err != nil {
+		return nil, fmt.Errorf("mmap: %s: %w", path, err)
+	}
+	return &File{Path: path, Data: data, free: free}, nil
+}
+
+// Close unmaps the file.
+func (f *File) Close() error {
+	if f.free == nil {
+		return nil
+	}
+	free := f.free
+	f.free, f.Data = nil, nil
+	return free()
+}
+
+// Guard runs read, which reads mapped data, and turns the fault of a file that was cut short meanwhile into an error.
+func (f *File) Guard(read func() error) (err error) {
+	old := debug.SetPanicOnFault(true)
+	defer debug.SetPanicOnFault(old)
+	defer func() {
+		if r := recover(); r != nil {
+			if fault, ok := r.(interface{ Addr() uintptr }); ok {
+				err = fmt.Errorf("%s: became shorter while it was read (fault at %#x)", f.Path, fault.Addr())
+				return
+			}
+			panic(r)
+		}
+	}()
+	return read()
+}

@@ -1,0 +1,58 @@
+package mmap
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestOpen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	want := bytes.Repeat([]byte("danlu"), 3000)
+	if err := os.WriteFile(path, want, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(f.Data, want) {
+		t.Error("mapped bytes differ")
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(filepath.Dir(path)); err == nil {
+		t.Error("a folder was mapped")
+	}
+	if _, err := Open(path + ".none"); err == nil {
+		t.Error("a missing file was mapped")
+	}
+}
+
+func TestGuard(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	if err := os.WriteFile(path, make([]byte, 1<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := os.Truncate(path, 10); err != nil {
+		t.Skip("the system does not cut mapped files: ", err)
+	}
+	sum := 0
+	err = f.Guard(func() error {
+		for _, b := range f.Data {
+			sum += int(b)
+		}
+		return nil
+	})
+	if err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("reading a file that was cut short: %v", err)
+	}
+}

@@ -1,0 +1,174 @@
+package weights
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"danlu/format/safetensors"
+	"danlu/tensor"
+)
+
+// OpenOptions says which files of a folder are not the model's.
+type OpenOptions struct {
+	Skip []string // file names
+}
+
+// Open opens the checkpoint in a folder or file: model.safetensors.index.json and its shards, or every .safetensors
+// file of the folder.
+func Open(path string, opts OpenOptions) (Source, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("weights: %w", err)
+	}
+	if !st.IsDir() {
+		if strings.HasSuffix(path, ".safetensors") {
+			return openShards(path, filepath.Dir(path), []string{filepath.Base(path)}, nil)
+		}
+		return nil, fmt.Errorf("weights: %s: want a folder or a .safetensors file", path)
+	}
+	if files, where, err := readIndex(path); err != nil || files != nil {
+		if err != nil {
+			return nil, err
+		}
+		return openShards(path, path, files, where)
+	}
+	files, err := byEnding(path, ".safetensors", opts.Skip)
+	if err != nil {
+		return nil, err
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("weights: %s: holds no weights (model.safetensors or model.safetensors.index.json)", path)
+	}
+	return openShards(path, path, files, nil)
+}
+
+func byEnding(dir, ending string, skip []string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("weights: %w", err)
+	}
+	var files []string
+next:
+	for _, e := range entries {
+		for _, s := range skip {
+			if e.Name() == s {
+				continue next
+			}
+		}
+		if strings.HasSuffix(e.Name(), ending) && !e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+			files = append(files, e.Name())
+		}
+	}
+	return files, nil
+}
+
+const indexFile = "model.safetensors.index.json"
+
+// readIndex reads a sharded checkpoint's index: its files, sorted, and the file of each tensor.
+func readIndex(dir string) (files []string, where map[string]string, err error) {
+	data, err := os.ReadFile(filepath.Join(dir, indexFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("weights: %w", err)
+	}
+	var index struct {
+		WeightMap map[string]string `json:"weight_map"`
+	}
+	if err := json.Unmarshal(data, &index); err != nil {
+		return nil, nil, fmt.Errorf("weights: %s: %w", indexFile, err)
+	}
+	if len(index.WeightMap) == 0 {
+		return nil, nil, fmt.Errorf("weights: %s: weight_map: is empty", indexFile)
+	}
+	seen := map[string]bool{}
+	for name, file := range index.WeightMap {
+		// An index is somebody else's file: it may only name files beside it.
+		if file == "" || file == "." || file == ".." || strings.ContainsAny(file, `/\:`) {
+			return nil, nil, fmt.Errorf("weights: %s: weight_map: %q: want a plain file name, got %q", indexFile, name, file)
+		}
+		if !seen[file] {
+			seen[file] = true
+			files = append(files, file)
+		}
+	}
+	sort.Strings(files)
+	return files, index.WeightMap, nil
+}
+
+// shards is a checkpoint of one or more safetensors files.
+type shards struct {
+	path  string
+	files []*safetensors.File
+	names []string
+	owner map[string]*safetensors.File
+}
+
+func openShards(path, dir string, files []string, where map[string]string) (Source, error) {
+	s := &shards{path: path, owner: map[string]*safetensors.File{}}
+	for _, name := range files {
+		f, err := safetensors.Open(filepath.Join(dir, name))
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+		s.files = append(s.files, f)
+		for _, n := range f.Names() {
+			if where != nil && where[n] != name {
+				continue
+			}
+			if s.owner[n] != nil {
+				s.Close()
+				return nil, fmt.Errorf("weights: %s: tensor %q is in %s too", name, n, filepath.Base(s.owner[n].Path()))
+			}
+			s.owner[n] = f
+			s.names = append(s.names, n)
+		}
+	}
+	for n, file := range where {
+		if s.owner[n] == nil {
+			s.Close()
+			return nil, fmt.Errorf("weights: %s: tensor %q is not in %s", indexFile, n, file)
+		}
+	}
+	return s, nil
+}
+
+// Path implements Source.
+func (s *shards) Path() string { return s.path }
+
+// Names implements Source.
+func (s *shards) Names() []string { return s.names }
+
+// Tensor implements Source.
+func (s *shards) Tensor(name string) (*tensor.Tensor, error) {
+	f := s.owner[name]
+	if f == nil {
+		return nil, fmt.Errorf("weights: %s: tensor %q: is missing", s.path, name)
+	}
+	return f.Tensor(name)
+}
+
+// Guard implements Guarded.
+func (s *shards) Guard(read func() error) error {
+	for _, f := range s.files {
+		inner := read
+		read = func() error { return f.Guard(inner) }
+	}
+	return read()
+}
+
+// Close implements Source.
+func (s *shards) Close() error {
+	var err error
+	for _, f := range s.files {
+		err = errors.Join(err, f.Close())
+	}
+	return err
+}
