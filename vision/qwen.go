@@ -78,10 +78,12 @@ func SmartResize(height, width, factor, minPixels, maxPixels int) (h, w int, err
 }
 
 // Image makes the patches of a still picture, which is repeated in time.
-func (p *QwenProcessor) Image(img *RGB) (*Patches, error) { return p.Video([]*RGB{img}) }
+func (p *QwenProcessor) Image(img *RGB) (*Patches, error) { return p.frames([]*RGB{img}, Resize) }
 
 // Video makes the patches of frames of one size; the last frame is repeated to fill a temporal patch.
-func (p *QwenProcessor) Video(frames []*RGB) (*Patches, error) {
+func (p *QwenProcessor) Video(frames []*RGB) (*Patches, error) { return p.frames(frames, ResizeFrame) }
+
+func (p *QwenProcessor) frames(frames []*RGB, resize func(*RGB, int, int) *RGB) (*Patches, error) {
 	if len(frames) == 0 {
 		return nil, fmt.Errorf("vision: a video without frames")
 	}
@@ -95,7 +97,7 @@ func (p *QwenProcessor) Video(frames []*RGB) (*Patches, error) {
 		if f.Width != first.Width || f.Height != first.Height {
 			return nil, fmt.Errorf("vision: frame %d is %d x %d, the first one %d x %d", i, f.Width, f.Height, first.Width, first.Height)
 		}
-		sized[i] = Resize(f, w, h)
+		sized[i] = resize(f, w, h)
 	}
 	for len(sized)%p.TemporalPatch != 0 {
 		sized = append(sized, sized[len(sized)-1])
