@@ -59,6 +59,11 @@ func (b *Backward) DOutOrZero(i int) *Value {
 // Needs reports whether operand i's cotangent is wanted.
 func (b *Backward) Needs(i int) bool { return b.node.In[i] != nil && b.d.needs[b.node.In[i]] }
 
+// Decomposed differentiates op through its decomposition, for rules that cover only the usual case.
+func (b *Backward) Decomposed(op Decomposer) []*Value {
+	return b.d.reverseDecomposed(b.node, op, b.dout)
+}
+
 // Graph is where the backward pass is being built.
 func (b *Backward) Graph() *Graph { return b.d.target }
 
