@@ -6,7 +6,6 @@ import (
 
 	"danlu/dtype"
 	"danlu/graph"
-	"danlu/kernel"
 	"danlu/tensor"
 )
 
@@ -240,9 +239,11 @@ func (r Rope) tablesByLength(b *Build) (cos, sin *graph.Value) {
 func Frequencies(inv []float64, half bool) *tensor.Tensor {
 	t := toFloat32(inv)
 	if half {
-		bits := make([]uint16, t.Len())
-		kernel.F32ToF16(bits, t.F32())
-		kernel.F16ToF32(t.F32(), bits)
+		for i, x := range t.F32() {
+			_, e := math.Frexp(float64(x))
+			unit := math.Ldexp(1, max(e, -13)-11) // float16 has 11 significant bits and exponents from -14
+			t.F32()[i] = float32(math.RoundToEven(float64(x)/unit) * unit)
+		}
 	}
 	return t
 }
