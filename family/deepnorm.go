@@ -32,6 +32,7 @@ type DeepNormGLM struct {
 	// EmbeddingShrink is the share of the input embedding's gradient that is kept (GLM-130B, section 2.4: 0.1); 1: all.
 	EmbeddingShrink float64
 	Std             float64
+	tokens          glmTokens
 }
 
 func newChatGLM1(c *Config) (Model, error) {
@@ -40,7 +41,7 @@ func newChatGLM1(c *Config) (Model, error) {
 		NumHeads: c.Int("num_attention_heads"), NormEps: c.FloatOr("layernorm_epsilon", 1e-5), TwoD: true, EmbeddingShrink: 1, Std: c.InitializerRange(),
 	}
 	c.Want("position_encoding_2d", true)
-	c.ignore("mask_token_id", "gmask_token_id", "pre_seq_len", "prefix_projection", "quantization_bit")
+	c.ignore("pre_seq_len", "prefix_projection", "quantization_bit")
 	m.HalfFreq = c.BoolOr("inv_freq_fp16", false)
 	return m.done(c, "chatglm", c.IntOr("max_sequence_length", 2048), 4)
 }
@@ -73,6 +74,7 @@ func (m *DeepNormGLM) done(c *Config, name string, context, split int) (Model, e
 		c.Errorf("num_attention_heads", "%v", err)
 	}
 	vocab := c.Int("vocab_size")
+	m.tokens = readGLMTokens(c)
 	m.info = c.info(name)
 	m.info.VocabSize, m.info.HiddenSize, m.info.NumLayers, m.info.MaxPosition = vocab, m.HiddenSize, m.NumLayers, context
 	m.info.PositionRows = 2
@@ -83,6 +85,22 @@ func (m *DeepNormGLM) done(c *Config, name string, context, split int) (Model, e
 
 // Info implements Model.
 func (m *DeepNormGLM) Info() Info { return m.info }
+
+// Layout implements Layouter. Up to the start-of-piece token tokens count up and see each other; behind it, ChatGLM-6B's
+// stay at the mask's position and count block positions, while GLM-130B's go on counting.
+func (m *DeepNormGLM) Layout(ids []int32) (positions [][]int32, prefix int) {
+	if !m.TwoD {
+		positions, prefix = layoutGLM(ids, m.tokens)
+		for i := range ids {
+			if mask := m.tokens.lastMask(ids[:prefix]); mask >= 0 && ids[mask] != m.tokens.gmask {
+				break
+			}
+			positions[0][i] = int32(i)
+		}
+		return positions, prefix
+	}
+	return layoutGLM(ids, m.tokens)
+}
 
 // Hidden implements Model.
 func (m *DeepNormGLM) Hidden(b *nn.Build) *graph.Value {

@@ -1,6 +1,7 @@
 package family
 
 import (
+	"fmt"
 	"math"
 
 	"danlu/dtype"
@@ -66,6 +67,12 @@ func newDeepSeek(c *Config) (Model, error) {
 	m.info.VocabSize, m.info.HiddenSize, m.info.NumLayers = vocab, m.HiddenSize, m.NumLayers
 	m.info.MaxPosition, m.info.TiedHead = m.Rope.MaxPosition, m.TieEmbeddings
 	m.info.Ignored = []string{"rotary_emb.inv_freq"}
+	if m.MTPLayers > 1 {
+		c.Errorf("num_nextn_predict_layers", "want at most 1, got %d", m.MTPLayers)
+	}
+	// The prediction module shares embedding and head with the model; checkpoints hold copies.
+	m.info.Ignored = append(m.info.Ignored, fmt.Sprintf("model.layers.%d.embed_tokens.weight", m.NumLayers),
+		fmt.Sprintf("model.layers.%d.shared_head.head.weight", m.NumLayers))
 	return m, c.err
 }
 
@@ -90,6 +97,33 @@ func (m *DeepSeek) Hidden(b *nn.Build) *graph.Value {
 	x = b.RMSNorm(b.G, "model.norm", x, m.NormEps)
 	b.Tap(b.G, "hidden.norm", x)
 	return x
+}
+
+// MTPHidden implements MultiToken: the next token's embedding and the hidden state, each normed, are projected to one
+// state that goes through a layer of its own (section 2.2; the released weights put the embedding first).
+func (m *DeepSeek) MTPHidden(b *nn.Build, hidden *graph.Value) *graph.Value {
+	if m.MTPLayers == 0 {
+		return nil
+	}
+	t := hidden.Shape[1]
+	attention := m.MLA
+	cos, sin := m.Rope.Tables(b)
+	attention.Cos, attention.Sin = graph.Cut(cos, 1, 0, t-1), graph.Cut(sin, 1, 0, t-1)
+	shifted := *b
+	shifted.Taps = false
+	shifted.IDs = graph.Cut(b.IDs, 1, 1, t)
+	if b.Mask.Segments != nil {
+		shifted.Mask.Segments = graph.Cut(b.Mask.Segments, 1, 0, t-1)
+	}
+	next, _ := shifted.Embedding("model.embed_tokens", m.info.VocabSize, m.HiddenSize, m.Std)
+	return b.Layers("model.layers.%d.", m.NumLayers, m.NumLayers+1, graph.Cut(hidden, 1, 0, t-1), func(l *graph.Graph, h *graph.Value) *graph.Value {
+		b := &shifted
+		both := graph.Join(2, b.RMSNorm(l, "enorm", next, m.NormEps), b.RMSNorm(l, "hnorm", h, m.NormEps))
+		x := nn.Linear{Name: "eh_proj", Out: m.HiddenSize, OutAxis: "embed", Std: m.Std}.Build(b, l, both)
+		x = nn.Add(x, attention.Build(b, l, b.RMSNorm(l, "input_layernorm", x, m.NormEps)))
+		x = nn.Add(x, m.moe(b, l, b.RMSNorm(l, "post_attention_layernorm", x, m.NormEps), m.NumLayers))
+		return b.RMSNorm(l, "shared_head.norm", x, m.NormEps)
+	})
 }
 
 // moe is the sparse layer's MLP: x [B, T, D] → [B, T, D].

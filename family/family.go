@@ -26,6 +26,41 @@ type Model interface {
 	Head(b *nn.Build) *graph.Value
 }
 
+// Layouter is implemented by families whose tokens are not numbered 0, 1, 2, ... in one row, or whose first tokens see
+// each other both ways.
+type Layouter interface {
+	// Layout numbers the tokens of a text, in Info().PositionRows rows, and says how many first tokens are the prefix.
+	// Tokens that are added to the text later do not change the numbers of those before.
+	Layout(ids []int32) (positions [][]int32, prefix int)
+}
+
+// MultiToken is implemented by families with multi-token prediction modules (DeepSeek-V3).
+type MultiToken interface {
+	// MTPHidden builds the module on the main model's hidden rows [B, T, D]: [B, T-1, D], whose place i predicts token
+	// i+2. It is nil when the model has no such module.
+	MTPHidden(b *nn.Build, hidden *graph.Value) *graph.Value
+}
+
+// Params lists the parameters and buffers of a model, those of its prediction modules included.
+func Params(m Model) ([]*graph.StateSpec, error) {
+	g, err := graph.Build(func(g *graph.Graph) {
+		b := nn.Inputs(g, nn.Float32, m.Info().PositionRows, 1, 3)
+		hidden := m.Hidden(b)
+		m.Head(b)
+		if mt, ok := m.(MultiToken); ok {
+			mt.MTPHidden(b, hidden)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	var specs []*graph.StateSpec
+	for _, s := range g.States() {
+		specs = append(specs, s.Node.Op.(graph.State).StateSpec)
+	}
+	return specs, nil
+}
+
 // Info is what the rest of the program asks of a model.
 type Info struct {
 	Family       string // registered name

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"danlu/dtype"
@@ -74,6 +75,9 @@ type golden struct {
 	Loss         *float64                   `json:"loss"`
 	MaxAbsLogit  float64                    `json:"max_abs_logit"`
 	Overrides    map[string]json.RawMessage `json:"overrides"`
+	Tokens       map[string]int             `json:"tokens"` // special tokens of families whose config does not name them
+	MTPLambda    float64                    `json:"mtp_lambda"`
+	Shrink       float64                    `json:"embedding_gradient_shrink"`
 	Greedy       *greedyPath                `json:"greedy"`
 	GreedyCached *greedyPath                `json:"greedy_with_kv_cache"`
 }
@@ -86,6 +90,8 @@ type greedyPath struct {
 // verification is one case being checked.
 type verification struct {
 	opts    VerifyOptions
+	dir     string
+	config  []byte
 	model   Model
 	store   engine.Store
 	golden  golden
@@ -99,7 +105,7 @@ func Verify(ctx context.Context, dir string, opts VerifyOptions) (*VerifyResult,
 	if opts.Tol == 0 {
 		opts.Tol = 1
 	}
-	v := &verification{opts: opts, res: &VerifyResult{Case: filepath.Base(filepath.Clean(dir))}, checked: map[string]bool{}}
+	v := &verification{opts: opts, dir: dir, res: &VerifyResult{Case: filepath.Base(filepath.Clean(dir))}, checked: map[string]bool{}}
 	data, err := os.ReadFile(filepath.Join(dir, "golden.json"))
 	if err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
@@ -107,18 +113,10 @@ func Verify(ctx context.Context, dir string, opts VerifyOptions) (*VerifyResult,
 	if err := json.Unmarshal(data, &v.golden); err != nil {
 		return nil, fmt.Errorf("verify: %s: golden.json: %w", dir, err)
 	}
-	config, err := os.ReadFile(filepath.Join(dir, "config.json"))
-	if err != nil {
+	if v.config, err = os.ReadFile(filepath.Join(dir, "config.json")); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
-	c, err := ParseConfig(filepath.Join(dir, "config.json"), config)
-	if err != nil {
-		return nil, err
-	}
-	for key, value := range v.golden.Overrides {
-		c.raw[key] = value
-	}
-	if v.model, err = New(c); err != nil {
+	if v.model, err = v.configured(nil); err != nil {
 		return nil, err
 	}
 	if v.file, err = safetensors.Open(filepath.Join(dir, "golden.safetensors")); err != nil {
@@ -148,23 +146,35 @@ func Verify(ctx context.Context, dir string, opts VerifyOptions) (*VerifyResult,
 	return v.res, nil
 }
 
+// configured makes the model with the reference data's overrides and further ones.
+func (v *verification) configured(more map[string]json.RawMessage) (Model, error) {
+	c, err := ParseConfig(filepath.Join(v.dir, "config.json"), v.config)
+	if err != nil {
+		return nil, err
+	}
+	for name, id := range v.golden.Tokens {
+		if !c.Has(name + "_token_id") {
+			c.raw[name+"_token_id"] = json.RawMessage(strconv.Itoa(id))
+		}
+	}
+	for _, set := range []map[string]json.RawMessage{v.golden.Overrides, more} {
+		for key, value := range set {
+			c.raw[key] = value
+		}
+	}
+	return New(c)
+}
+
 // load declares the model's states and fills them.
 func (v *verification) load(src weights.Source) error {
-	g, err := graph.Build(func(g *graph.Graph) {
-		b := nn.Inputs(g, v.opts.Policy, v.model.Info().PositionRows, 1, 2)
-		v.model.Hidden(b)
-		v.model.Head(b)
-	})
+	specs, err := Params(v.model)
 	if err != nil {
 		return err
 	}
-	var specs []*graph.StateSpec
-	for _, s := range g.States() {
-		spec := s.Node.Op.(graph.State).StateSpec
+	for _, spec := range specs {
 		if err := v.store.Declare(spec); err != nil {
 			return err
 		}
-		specs = append(specs, spec)
 	}
 	return weights.Load(v.store, specs, src, weights.LoadOptions{Ignored: v.model.Info().Ignored})
 }
@@ -207,33 +217,14 @@ func (v *verification) batch() (*batch, error) {
 	for i := range x.real {
 		x.real[i] = true
 	}
-	if v.has("attention_mask") {
-		mask, err := v.ints("attention_mask")
-		if err != nil {
-			return nil, err
-		}
-		if len(mask.Shape) == 2 {
-			for i, m := range mask.I32() {
-				if m == 0 {
-					x.segments[i], x.real[i] = -1, false
-				}
-			}
-		}
+	if err := v.readMask(x); err != nil {
+		return nil, err
 	}
-	x.positions = make([]int32, x.rows*n)
-	if v.has("position_ids") {
-		p, err := v.ints("position_ids")
-		if err != nil {
-			return nil, err
-		}
-		if p.Len() != len(x.positions) {
-			return nil, fmt.Errorf("verify: position_ids: want %d rows, got %v", x.rows, p.Shape)
-		}
-		copy(x.positions, p.I32())
-	} else {
-		for i := range x.positions {
-			x.positions[i] = int32(i % x.t)
-		}
+	if err := v.readPositions(x); err != nil {
+		return nil, err
+	}
+	if v.has("targets") {
+		return x, v.readTargets(x)
 	}
 	labels := x.ids
 	if v.has("labels") {
@@ -253,29 +244,166 @@ func (v *verification) batch() (*batch, error) {
 	return x, nil
 }
 
-// tensors are the inputs of the training graph.
-func (x *batch) tensors() engine.Tensors {
-	return engine.Tensors{
-		"ids": tensor.FromI32(x.ids, x.b, x.t), "positions": tensor.FromI32(x.positions, x.rows, x.b, x.t),
-		"segments": tensor.FromI32(x.segments, x.b, x.t), "targets": tensor.FromI32(x.targets, x.b, x.t),
-		"norm": tensor.FromF32([]float32{1 / float32(max(1, x.scored))}),
+// readMask reads which places count, or which see which: the latter must be a prefix in front of a causal mask.
+func (v *verification) readMask(x *batch) error {
+	if !v.has("attention_mask") {
+		return nil
 	}
+	mask, err := v.ints("attention_mask")
+	if err != nil {
+		return err
+	}
+	m := mask.I32()
+	if len(mask.Shape) == 2 {
+		for i, seen := range m {
+			if seen == 0 {
+				x.segments[i], x.real[i] = -1, false
+			}
+		}
+		return nil
+	}
+	for row := range x.b {
+		at := func(i, j int) bool { return m[(row*x.t+i)*x.t+j] != 0 }
+		p := 0
+		for p < x.t && at(0, p) {
+			p++
+		}
+		for i := range x.t {
+			for j := range x.t {
+				if at(i, j) != (j <= i || j < p) {
+					return fmt.Errorf("verify: attention_mask: row %d is no prefix mask", row)
+				}
+			}
+		}
+		x.prefix = append(x.prefix, int32(p))
+	}
+	return nil
 }
 
-// forward checks logits, hidden states, loss and gradients.
+// readPositions reads the position rows, [B, T], [B, P, T] or, for three rows, [P, B, T].
+func (v *verification) readPositions(x *batch) error {
+	n := x.b * x.t
+	x.positions = make([]int32, x.rows*n)
+	if !v.has("position_ids") {
+		for i := range x.positions {
+			x.positions[i] = int32(i % x.t)
+		}
+		return nil
+	}
+	p, err := v.ints("position_ids")
+	if err != nil {
+		return err
+	}
+	if p.Len() != len(x.positions) {
+		return fmt.Errorf("verify: position_ids: want %d rows, got %v", x.rows, p.Shape)
+	}
+	for r := range x.rows {
+		for row := range x.b {
+			from := (r*x.b + row) * x.t
+			if x.rows == 2 {
+				from = (row*x.rows + r) * x.t
+			}
+			copy(x.positions[(r*x.b+row)*x.t:(r*x.b+row+1)*x.t], p.I32()[from:from+x.t])
+		}
+	}
+	return nil
+}
+
+// readTargets reads blank-infilling targets, which stand at the places that predict them.
+func (v *verification) readTargets(x *batch) error {
+	targets, err := v.ints("targets")
+	if err != nil {
+		return err
+	}
+	mask, err := v.ints("loss_mask")
+	if err != nil {
+		return err
+	}
+	for i := range x.targets {
+		x.targets[i] = -100
+		if mask.I32()[i] != 0 {
+			x.targets[i] = targets.I32()[i]
+			x.scored++
+		}
+	}
+	return nil
+}
+
+// scoredAhead counts the targets of a module that predicts the token after the next.
+func (x *batch) scoredAhead() int {
+	n := 0
+	for i, t := range x.targets {
+		if t >= 0 && i%x.t > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// tensors are the inputs of the training graph.
+func (x *batch) tensors() engine.Tensors {
+	in := x.tensors0()
+	scalar := func(n int) *tensor.Tensor { return tensor.FromF32([]float32{1 / float32(max(1, n))}) }
+	in["targets"], in["norm"], in["norm_ahead"] = tensor.FromI32(x.targets, x.b, x.t), scalar(x.scored), scalar(x.scoredAhead())
+	return in
+}
+
+// tensors0 are the inputs of a graph without a loss.
+func (x *batch) tensors0() engine.Tensors {
+	in := engine.Tensors{"ids": tensor.FromI32(x.ids, x.b, x.t), "positions": tensor.FromI32(x.positions, x.rows, x.b, x.t), "segments": tensor.FromI32(x.segments, x.b, x.t)}
+	if x.prefix != nil {
+		in["prefix"] = tensor.FromI32(x.prefix, x.b)
+	}
+	return in
+}
+
+// inputs declares the graph's inputs.
+func (x *batch) inputs(g *graph.Graph, policy nn.Policy) *nn.Build {
+	b := nn.Inputs(g, policy, x.rows, x.b, x.t)
+	if x.prefix != nil {
+		b.Mask.Prefix = g.Input("prefix", graph.Of(dtype.I32, x.b))
+	}
+	return b
+}
+
+// forward checks logits, hidden states, loss and gradients, and then the documented variants.
 func (v *verification) forward(ctx context.Context) error {
 	x, err := v.batch()
 	if err != nil {
 		return err
 	}
+	g, out, err := v.train(ctx, v.model, x)
+	if err != nil {
+		return err
+	}
+	if err := v.compareAll(out, g, x); err != nil {
+		return err
+	}
+	if v.golden.Loss != nil {
+		got := float64(out["loss"].F32()[0])
+		v.res.LossErr = math.Abs(got-*v.golden.Loss) / math.Abs(*v.golden.Loss)
+	}
+	return v.variants(ctx, x)
+}
+
+// train runs the training graph of a model, with every tap.
+func (v *verification) train(ctx context.Context, m Model, x *batch) (*graph.Graph, engine.Tensors, error) {
 	g, err := graph.Build(func(g *graph.Graph) {
-		b := nn.Inputs(g, v.opts.Policy, x.rows, x.b, x.t)
+		b := x.inputs(g, v.opts.Policy)
 		b.Taps = true
-		hidden := v.model.Hidden(b)
-		head := v.model.Head(b)
+		hidden := m.Hidden(b)
+		head := m.Head(b)
 		g.Output("logits", b.Logits(hidden, head))
 		targets := g.Input("targets", graph.Of(dtype.I32, x.b, x.t))
 		loss := nn.CrossEntropy(b.Score(hidden, head, targets, false), g.Input("norm", graph.Of(dtype.F32)))
+		if mt, ok := m.(MultiToken); ok {
+			if ahead := mt.MTPHidden(b, hidden); ahead != nil {
+				g.Output("mtp_logits", b.Logits(ahead, head))
+				score := b.Score(ahead, head, graph.Cut(targets, 1, 1, x.t), false)
+				mtp := nn.CrossEntropy(score, g.Input("norm_ahead", graph.Of(dtype.F32)))
+				loss = graph.Add(loss, graph.MulScalar(mtp, v.golden.MTPLambda))
+			}
+		}
 		g.Output("loss", loss)
 		var params []*graph.Value
 		for _, s := range g.States() {
@@ -288,29 +416,96 @@ func (v *verification) forward(ctx context.Context) error {
 		}
 	})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	program, err := v.opts.Engine.Compile(g, v.store, engine.Options{})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	defer program.Close()
-	out, err := program.Run(ctx, x.tensors())
+	in := x.tensors()
+	for _, name := range []string{"norm_ahead"} {
+		if !slices.ContainsFunc(g.Inputs(), func(i *graph.Value) bool { return i.Node.Op.(graph.Input).Label == name }) {
+			delete(in, name)
+		}
+	}
+	out, err := program.Run(ctx, in)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	if err := v.compareAll(out, g, x); err != nil {
-		return err
+	// The program's tensors go with it.
+	for name, t := range out {
+		out[name] = &tensor.Tensor{DType: t.DType, Shape: t.Shape, Data: slices.Clone(t.Data)}
 	}
-	if v.golden.Loss != nil {
-		got := float64(out["loss"].F32()[0])
-		v.res.LossErr = math.Abs(got-*v.golden.Loss) / math.Abs(*v.golden.Loss)
+	return g, out, nil
+}
+
+// variant is a documented variation of a family: a tensor of the reference data that a changed config must give.
+type variant struct {
+	prefix string // of the reference tensors
+	change func(g *golden) map[string]json.RawMessage
+	base   string // what stands for the prefix in the plain outputs
+}
+
+func setting(key, value string) func(*golden) map[string]json.RawMessage {
+	return func(*golden) map[string]json.RawMessage {
+		return map[string]json.RawMessage{key: json.RawMessage(value)}
+	}
+}
+
+var variants = []variant{
+	{"logits_inv_freq_fp16", setting("inv_freq_fp16", "true"), "logits"},
+	{"logits_erf_gelu", setting("hidden_act", `"gelu"`), "logits"},
+	{"grad_shrink.", func(g *golden) map[string]json.RawMessage {
+		return map[string]json.RawMessage{"embedding_gradient_shrink": json.RawMessage(strconv.FormatFloat(g.Shrink, 'g', -1, 64))}
+	}, "grad."},
+}
+
+// variants checks the tensors of documented variants.
+func (v *verification) variants(ctx context.Context, x *batch) error {
+	for _, k := range variants {
+		var names []string
+		for _, n := range v.file.Names() {
+			if strings.HasPrefix(n, k.prefix) {
+				names = append(names, n)
+			}
+		}
+		if names == nil {
+			continue
+		}
+		m, err := v.configured(k.change(&v.golden))
+		if err != nil {
+			return err
+		}
+		g, out, err := v.train(ctx, m, x)
+		if err != nil {
+			return err
+		}
+		grads := gradients(g, out)
+		for _, n := range names {
+			want, err := v.file.Tensor(n)
+			if err != nil {
+				return err
+			}
+			plain := k.base + strings.TrimPrefix(n, k.prefix)
+			got, scale, limit := out[plain], v.golden.MaxAbsLogit, tolLogits
+			if grads[plain] != nil {
+				got, scale, limit = grads[plain], maxAbs(want.F32()), tolGrad
+			}
+			if got == nil {
+				continue
+			}
+			// Reported in units of the logits' tolerance, whatever the tensor's own.
+			e := relErr(got.F32(), want.F32(), scale, nil, 1) * tolLogits / limit
+			v.res.ExtraErr = worse(v.res.ExtraErr, e)
+			v.checked[n] = true
+		}
 	}
 	return nil
 }
 
-// compareAll holds the program's outputs against the reference tensors of the same names.
-func (v *verification) compareAll(out engine.Tensors, g *graph.Graph, x *batch) error {
+// gradients are the gradient outputs by the names of single tensors.
+func gradients(g *graph.Graph, out engine.Tensors) map[string]*tensor.Tensor {
 	grads := map[string]*tensor.Tensor{}
 	for _, s := range g.States() {
 		spec := s.Node.Op.(graph.State)
@@ -321,12 +516,18 @@ func (v *verification) compareAll(out engine.Tensors, g *graph.Graph, x *batch) 
 			}
 		}
 	}
+	return grads
+}
+
+// compareAll holds the program's outputs against the reference tensors of the same names.
+func (v *verification) compareAll(out engine.Tensors, g *graph.Graph, x *batch) error {
+	grads := gradients(g, out)
 	for _, name := range v.file.Names() {
 		want, err := v.file.Tensor(name)
 		if err != nil {
 			return err
 		}
-		if want.DType != dtype.F32 {
+		if want.DType != dtype.F32 && !strings.HasPrefix(name, "router_topk_ids.") {
 			continue // inputs
 		}
 		v.res.TensorsInGolden++
@@ -350,8 +551,48 @@ func (v *verification) compareAll(out engine.Tensors, g *graph.Graph, x *batch) 
 				v.res.HiddenErr = worse(v.res.HiddenErr, e)
 			}
 			v.checked[name] = true
+		case strings.HasPrefix(name, "router_topk_"):
+			if err := v.compareRouting(out, name, want); err != nil {
+				return err
+			}
+		case name == "mtp_logits" || strings.HasPrefix(name, "router_logits."):
+			if got := out[name]; got != nil && len(got.Data) == len(want.Data) {
+				v.res.ExtraErr = worse(v.res.ExtraErr, relErr(got.F32(), want.F32(), max(v.golden.MaxAbsLogit, maxAbs(want.F32())), nil, 1))
+				v.checked[name] = true
+			}
 		}
 	}
+	return nil
+}
+
+// compareRouting holds the chosen experts and their weights, which the reference data sorts by expert, against the
+// program's.
+func (v *verification) compareRouting(out engine.Tensors, name string, want *tensor.Tensor) error {
+	layer := name[strings.LastIndex(name, ".")+1:]
+	ids, w := out["router_topk_ids."+layer], out["router_topk_weights."+layer]
+	if ids == nil || w == nil || ids.Len() != want.Len() {
+		return nil
+	}
+	k := want.Shape[len(want.Shape)-1]
+	choice := make([]int, k)
+	for row := 0; row < ids.Len(); row += k {
+		for i := range choice {
+			choice[i] = row + i
+		}
+		slices.SortFunc(choice, func(a, b int) int { return int(ids.I32()[a] - ids.I32()[b]) })
+		for i, at := range choice {
+			e := 0.0
+			if want.DType == dtype.I64 {
+				if want.I64()[row+i] != int64(ids.I32()[at]) {
+					e = math.Inf(1)
+				}
+			} else {
+				e = math.Abs(float64(w.F32()[at])-float64(want.F32()[row+i])) / maxAbs(want.F32())
+			}
+			v.res.ExtraErr = worse(v.res.ExtraErr, e)
+		}
+	}
+	v.checked[name] = true
 	return nil
 }
 
@@ -386,20 +627,35 @@ func (v *verification) cached(ctx context.Context) error {
 
 // greedy continues a prompt and reports whether the tokens are the expected ones.
 func (v *verification) greedy(ctx context.Context, m CachedModel, prompt, want []int32) (bool, error) {
-	m.Reset(0)
-	ids := prompt
-	for _, w := range want {
-		logits, err := m.Read(ctx, ids, nil, 0)
+	text := slices.Clone(prompt)
+	layout, _ := v.model.(Layouter)
+	prefix := 0
+	if layout != nil {
+		_, prefix = layout.Layout(text)
+	}
+	m.Reset(prefix)
+	for done := 0; ; {
+		var positions [][]int32
+		if layout != nil {
+			positions, _ = layout.Layout(text)
+			for p := range positions {
+				positions[p] = positions[p][done:]
+			}
+		}
+		logits, err := m.Read(ctx, text[done:], positions, 0)
 		if err != nil {
 			return false, err
 		}
-		best := argmax(logits[len(logits)-1])
-		if best != w {
+		done = len(text)
+		n := len(text) - len(prompt)
+		if argmax(logits[len(logits)-1]) != want[n] {
 			return false, nil
 		}
-		ids = []int32{best}
+		if n+1 == len(want) {
+			return true, nil
+		}
+		text = append(text, want[n])
 	}
-	return true, nil
 }
 
 func argmax(x []float32) int32 {
@@ -476,6 +732,9 @@ func (v *verification) padded(ctx context.Context) error {
 	for i := range y.segments {
 		y.segments[i] = -1
 	}
+	for _, p := range x.prefix {
+		y.prefix = append(y.prefix, p+left)
+	}
 	for row := range x.b {
 		copy(y.ids[row*t+left:], x.ids[row*x.t:(row+1)*x.t])
 		copy(y.segments[row*t+left:], x.segments[row*x.t:(row+1)*x.t])
@@ -484,7 +743,7 @@ func (v *verification) padded(ctx context.Context) error {
 		}
 	}
 	g, err := graph.Build(func(g *graph.Graph) {
-		b := nn.Inputs(g, v.opts.Policy, y.rows, y.b, y.t)
+		b := y.inputs(g, v.opts.Policy)
 		g.Output("logits", b.Logits(v.model.Hidden(b), v.model.Head(b)))
 	})
 	if err != nil {
@@ -513,11 +772,6 @@ func (v *verification) padded(ctx context.Context) error {
 	return nil
 }
 
-// tensors0 are the inputs of a graph without a loss.
-func (x *batch) tensors0() engine.Tensors {
-	return engine.Tensors{"ids": tensor.FromI32(x.ids, x.b, x.t), "positions": tensor.FromI32(x.positions, x.rows, x.b, x.t), "segments": tensor.FromI32(x.segments, x.b, x.t)}
-}
-
 // finish decides.
 func (v *verification) finish() {
 	r, tol := v.res, v.opts.Tol
@@ -529,6 +783,7 @@ func (v *verification) finish() {
 	}
 	check("logits", r.LogitsErr, tolLogits*tol)
 	check("hidden", r.HiddenErr, tolLogits*tol)
+	check("extra", r.ExtraErr, tolLogits*tol)
 	check("cached logits", r.CachedLogitsErr, tolLogits*tol)
 	check("padded logits", r.PaddedLogitsErr, tolLogits*tol)
 	check("gradient of "+strings.TrimPrefix(r.worstGrad, "grad."), r.GradErr, tolGrad*tol)

@@ -43,6 +43,7 @@ type Runner struct {
 // inputs are the body's inputs, reused between passes.
 type inputs struct {
 	ids, lengths, positions, seqs, at, slots, pages []int32
+	prefix                                          []int32 // nil for families without prefixes
 }
 
 // Sequence is a text in the cache.
@@ -86,6 +87,9 @@ func NewRunner(eng engine.Engine, store engine.Store, model family.Model, opts O
 			graph.Failf("%v", err)
 		}
 		b.Storage = opts.Storage
+		if _, ok := model.(family.Layouter); ok {
+			b.Mask.Prefix = g.Input("prefix", graph.Of(dtype.I32, opts.Sequences))
+		}
 		g.Output("hidden", graph.Convert(model.Hidden(b), dtype.F32))
 	})
 	if err != nil {
@@ -118,6 +122,9 @@ func NewRunner(eng engine.Engine, store engine.Store, model family.Model, opts O
 	n := opts.Chunk
 	r.in = inputs{ids: make([]int32, n), lengths: make([]int32, n), positions: make([]int32, n*info.PositionRows), seqs: make([]int32, n),
 		at: make([]int32, n), slots: make([]int32, n), pages: make([]int32, opts.Sequences*perSeq)}
+	if _, ok := model.(family.Layouter); ok {
+		r.in.prefix = make([]int32, opts.Sequences)
+	}
 	r.rows = make([]float32, n*info.HiddenSize)
 	return r, nil
 }
@@ -242,6 +249,9 @@ func (r *Runner) fill(work []Work) (wanted []int) {
 	for _, w := range work {
 		s := w.Sequence
 		copy(in.pages[s.slot*perSeq:], s.pages)
+		if in.prefix != nil {
+			in.prefix[s.slot] = int32(s.Prefix)
+		}
 		total := max(w.Total, len(s.IDs)+len(w.IDs))
 		for i, id := range w.IDs {
 			at := len(s.IDs) + i
@@ -264,7 +274,7 @@ func (r *Runner) fill(work []Work) (wanted []int) {
 
 func (r *Runner) tensors(n int) engine.Tensors {
 	in, rows := &r.in, r.model.Info().PositionRows
-	return engine.Tensors{
+	t := engine.Tensors{
 		"ids":       tensor.FromI32(in.ids[:n], n, 1),
 		"lengths":   tensor.FromI32(in.lengths[:n], n, 1),
 		"positions": tensor.FromI32(in.positions[:n*rows], n, 1, rows),
@@ -273,6 +283,10 @@ func (r *Runner) tensors(n int) engine.Tensors {
 		"slots":     tensor.FromI32(in.slots[:n], n),
 		"pages":     tensor.FromI32(in.pages, len(r.slots), len(in.pages)/len(r.slots)),
 	}
+	if in.prefix != nil {
+		t["prefix"] = tensor.FromI32(in.prefix, len(in.prefix))
+	}
+	return t
 }
 
 // Shut frees the programs and the cache.

@@ -67,13 +67,13 @@ func (b *Backward) Decomposed(op Decomposer) []*Value {
 // Graph is where the backward pass is being built.
 func (b *Backward) Graph() *Graph { return b.d.target }
 
-// Zeros is a broadcast zero of type t.
+// Zeros is a broadcast zero of type t, its rows included.
 func Zeros(g *Graph, t Type) *Value {
 	z := g.Const(tensor.New(t.DType))
 	if len(t.Shape) == 0 {
 		return z
 	}
-	return one(Broadcast{Shape: slices.Clone(t.Shape)}, z)
+	return one(Broadcast{Shape: slices.Clone(t.Shape), Rows: t.Rows}, z)
 }
 
 // GradOptions chooses what the backward pass keeps and what it computes again.

@@ -163,7 +163,8 @@ func (o GroupedLinearGradW) FLOPs(in, out []Type) float64 {
 }
 
 // GroupRows sorts the choices of a router by expert, stably: ids [N, K] (int32, below Experts) → order [N*K] (int32;
-// row r of the sorted rows is choice order[r], token order[r]/K) and offsets [Experts+1] (int32).
+// row r of the sorted rows is choice order[r], token order[r]/K) and offsets [Experts+1] (int32). Where a run has fewer
+// rows than declared, the order ends with -1 in engines of fixed sizes.
 type GroupRows struct{ Experts int }
 
 // Name implements Op.

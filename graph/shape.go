@@ -42,8 +42,12 @@ func (o Transpose) Infer(in []Type) ([]Type, error) {
 	return []Type{Of(in[0].DType, shape...)}, nil
 }
 
-// Broadcast repeats axes of size one and adds leading axes until the shape is Shape.
-type Broadcast struct{ Shape []int }
+// Broadcast repeats axes of size one and adds leading axes until the shape is Shape. Rows marks the result's axis 0 as
+// counting tokens (Type.Rows).
+type Broadcast struct {
+	Shape []int
+	Rows  bool
+}
 
 // Name implements Op.
 func (o Broadcast) Name() string { return fmt.Sprintf("broadcast %v", o.Shape) }
@@ -54,7 +58,9 @@ func (o Broadcast) Infer(in []Type) ([]Type, error) {
 	if err != nil || !slices.Equal(shape, o.Shape) {
 		return nil, fmt.Errorf("does not broadcast to %v", o.Shape)
 	}
-	return []Type{Of(in[0].DType, o.Shape...)}, nil
+	t := Of(in[0].DType, o.Shape...)
+	t.Rows = o.Rows
+	return []Type{t}, nil
 }
 
 // ReduceKind says how Reduce combines elements.
@@ -324,7 +330,7 @@ func BroadcastTo(x *Value, shape ...int) *Value {
 	if slices.Equal(x.Shape, shape) {
 		return x
 	}
-	return one(Broadcast{slices.Clone(shape)}, x)
+	return one(Broadcast{Shape: slices.Clone(shape)}, x)
 }
 
 // Sum adds along axes (all when none is given); negative axes count from the last.

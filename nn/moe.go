@@ -81,16 +81,20 @@ func (p Experts) Build(b *Build, l *graph.Graph, x *graph.Value, r Routing) *gra
 	}
 	grouped := graph.Apply(graph.GroupRows{Experts: p.N}, r.IDs)
 	order, offsets := grouped[0], grouped[1]
-	token := graph.Div(order, graph.ConstLike(order, float64(k)))
-	rows := graph.Rows(x, token) // [N·K, D]
+	// The order holds -1 behind the real rows of a run: those read row 0 and are added nowhere.
+	zero := graph.ConstLike(order, 0)
+	token := graph.Where(graph.Less(order, zero), graph.ConstLike(order, -1), graph.Div(order, graph.ConstLike(order, float64(k))))
+	rows := graph.Rows(x, graph.Max(token, zero)) // [N·K, D]
 	linear := func(x, w *graph.Value) *graph.Value {
 		return graph.Apply(graph.GroupedLinear{Compute: b.Policy.Compute, Out: b.Policy.Act}, x, w, offsets)[0]
 	}
 	y := graph.Gated(linear(rows, weight("gate_proj", p.Size, d, "mlp", "embed")), linear(rows, weight("up_proj", p.Size, d, "mlp", "embed")), p.Activation)
 	y = linear(y, weight("down_proj", d, p.Size, "embed", "mlp"))
-	share := graph.Rows(graph.ReshapeTo(r.Weights, n*k), order)
+	share := graph.Rows(graph.ReshapeTo(r.Weights, n*k), graph.Max(order, zero))
 	y = graph.Mul(graph.Convert(y, dtype.F32), graph.ReshapeTo(share, n*k, 1))
-	sum := graph.AddRows(graph.Zeros(l, graph.Of(dtype.F32, n, d)), token, y)
+	empty := graph.Of(dtype.F32, n, d)
+	empty.Rows = x.Rows
+	sum := graph.AddRows(graph.Zeros(l, empty), token, y)
 	return graph.Convert(sum, b.Policy.Residual)
 }
 
