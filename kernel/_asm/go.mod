@@ -1,0 +1,3 @@
+module danlu/kernel/_asm
+
+go 1.26
