@@ -62,6 +62,23 @@ func (g *MatMul) Run(pool *parallel.Pool, a, b, c Matrix, scratch []float32) {
 	}
 }
 
+// RunAlone multiplies on the calling goroutine; scratch is as for one worker.
+func (g *MatMul) RunAlone(a, b, c Matrix, scratch []float32) {
+	g.a, g.b, g.c = a, b, c
+	g.packing.g, g.tiling.g = g, g
+	for g.n0 = 0; g.n0 < g.N; g.n0 = g.n1 {
+		g.n1 = min(g.n0+chunkN, g.N)
+		size := roundUp(g.n1-g.n0, microN) * g.K
+		g.packed, g.private = scratch[:size], scratch[size:]
+		for i := range (g.n1 - g.n0 + microN - 1) / microN {
+			g.packing.Do(0, i)
+		}
+		for i := range g.tiling.count() {
+			g.tiling.Do(0, i)
+		}
+	}
+}
+
 // packTask packs panels of B, each for the whole inner index.
 type packTask struct{ g *MatMul }
 
