@@ -90,6 +90,11 @@ func (m *Llama) Info() Info { return m.info }
 func (m *Llama) Hidden(b *nn.Build) *graph.Value {
 	x, _ := b.Embedding("model.embed_tokens", m.info.VocabSize, m.HiddenSize, m.Std)
 	b.Tap(b.G, "hidden.0", x)
+	return m.decoder(b, x)
+}
+
+// decoder goes from the embedded text [B, T, D] to the final norm.
+func (m *Llama) decoder(b *nn.Build, x *graph.Value) *graph.Value {
 	cos, sin := m.Rope.Tables(b)
 	full := m.NumLayers
 	if m.SlidingWindow > 0 {

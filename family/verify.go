@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"danlu/graph"
 	"danlu/nn"
 	"danlu/tensor"
+	"danlu/vision"
 	"danlu/weights"
 )
 
@@ -35,12 +37,19 @@ type CachedRun func(store engine.Store, m Model, capacity int) (CachedModel, err
 
 // CachedModel reads one text after the other.
 type CachedModel interface {
-	// Read extends the text by tokens at positions [P][len(ids)] (nil: counting up in every row) of a text that will have
-	// total tokens, and returns the logits of each.
-	Read(ctx context.Context, ids []int32, positions [][]int32, total int) ([][]float32, error)
+	// Read extends the text and returns the logits of each new token.
+	Read(ctx context.Context, t Text) ([][]float32, error)
 	// Reset starts a new text, whose first prefix tokens see each other both ways.
 	Reset(prefix int)
 	Close() error
+}
+
+// Text is a part of a text to be read.
+type Text struct {
+	IDs       []int32
+	Positions [][]int32   // [P][len(IDs)]; nil: counting up in every row
+	Total     int         // tokens that the text will have; 0: what it has after this part
+	Features  [][]float32 // [len(IDs)][D]: of tokens that stand for pictures; nil: none
 }
 
 // VerifyResult is how far a model is from its reference data. Errors are relative to the largest reference value:
@@ -98,6 +107,7 @@ type verification struct {
 	file    *safetensors.File
 	res     *VerifyResult
 	checked map[string]bool
+	maxGrad float64 // of all reference gradients
 }
 
 // Verify holds the model in dir against golden.safetensors and golden.json beside it.
@@ -203,7 +213,8 @@ type batch struct {
 	prefix                            []int32 // nil: causal
 	b, t, rows                        int
 	scored                            int
-	real                              []bool // places that count
+	real                              []bool                    // places that count
+	images                            map[string]*tensor.Tensor // inputs of the vision tower; nil: none
 }
 
 func (v *verification) batch() (*batch, error) {
@@ -212,6 +223,9 @@ func (v *verification) batch() (*batch, error) {
 		return nil, err
 	}
 	x := &batch{ids: ids.I32(), b: ids.Shape[0], t: ids.Shape[1], rows: v.model.Info().PositionRows}
+	if err := v.readImages(x); err != nil {
+		return nil, err
+	}
 	n := x.b * x.t
 	x.segments, x.real, x.targets = make([]int32, n), make([]bool, n), make([]int32, n)
 	for i := range x.real {
@@ -242,6 +256,72 @@ func (v *verification) batch() (*batch, error) {
 		}
 	}
 	return x, nil
+}
+
+// readImages reads the pixels of families with a vision tower; Yi-VL's text grows by the patches.
+func (v *verification) readImages(x *batch) error {
+	if !v.has("pixel_values") {
+		return nil
+	}
+	pixels, err := v.file.Tensor("pixel_values")
+	if err != nil {
+		return err
+	}
+	switch m := v.model.(type) {
+	case *Qwen25VL:
+		grid, err := v.ints("image_grid_thw")
+		if err != nil {
+			return err
+		}
+		var media []vision.Media
+		for i := 0; i < grid.Len(); i += 3 {
+			g := grid.I32()[i:]
+			media = append(media, vision.Media{Grid: vision.Grid{T: int(g[0]), H: int(g[1]), W: int(g[2])}})
+		}
+		x.images, err = m.ImageInputs(x.ids, media, pixels.F32())
+		return err
+	case *YiVL:
+		var rows []int32
+		x.ids, rows = m.Expand(x.ids)
+		x.b, x.t = 1, len(x.ids)
+		x.images, err = m.ImageInputs(pixels.F32(), rows)
+		return err
+	}
+	return fmt.Errorf("verify: pixel_values: the family reads no pictures")
+}
+
+// features computes the features of the tokens of a text, nil where they stand for no picture.
+func (v *verification) features(ctx context.Context, x *batch) ([][]float32, error) {
+	if x.images == nil {
+		return nil, nil
+	}
+	g, err := graph.Build(func(g *graph.Graph) {
+		b := &nn.Build{G: g, Policy: v.opts.Policy, Images: x.imageInputs(g)}
+		g.Output("features", graph.Convert(v.model.(Viewer).Features(b), dtype.F32))
+	})
+	if err != nil {
+		return nil, err
+	}
+	program, err := v.opts.Engine.Compile(g, v.store, engine.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer program.Close()
+	out, err := program.Run(ctx, engine.Tensors(x.images))
+	if err != nil {
+		return nil, err
+	}
+	list, d := make([][]float32, len(x.ids)), v.model.Info().HiddenSize
+	for i, at := range x.images["image_rows"].I32() {
+		list[at] = slices.Clone(out["features"].F32()[i*d : (i+1)*d])
+	}
+	return list, nil
+}
+
+// imageInputs declares the inputs of the vision tower.
+func (x *batch) imageInputs(g *graph.Graph) *nn.Images {
+	p, n := x.images["patches"].Shape, x.images["image_rows"].Len()
+	return nn.ImageInputs(g, p[0], p[1], p[0]/n, n)
 }
 
 // readMask reads which places count, or which see which: the latter must be a prefix in front of a causal mask.
@@ -354,6 +434,7 @@ func (x *batch) tensors0() engine.Tensors {
 	if x.prefix != nil {
 		in["prefix"] = tensor.FromI32(x.prefix, x.b)
 	}
+	maps.Copy(in, x.images)
 	return in
 }
 
@@ -362,6 +443,9 @@ func (x *batch) inputs(g *graph.Graph, policy nn.Policy) *nn.Build {
 	b := nn.Inputs(g, policy, x.rows, x.b, x.t)
 	if x.prefix != nil {
 		b.Mask.Prefix = g.Input("prefix", graph.Of(dtype.I32, x.b))
+	}
+	if x.images != nil {
+		b.Images = x.imageInputs(g)
 	}
 	return b
 }
@@ -534,7 +618,7 @@ func (v *verification) compareAll(out engine.Tensors, g *graph.Graph, x *batch) 
 		switch {
 		case strings.HasPrefix(name, "grad."):
 			if got := grads[name]; got != nil {
-				if e := relErr(got.F32(), want.F32(), maxAbs(want.F32()), nil, 1); v.res.GradErr < e || e != e {
+				if e := relErr(got.F32(), want.F32(), v.gradScale(want), nil, 1); v.res.GradErr < e || e != e {
 					v.res.GradErr, v.res.worstGrad = e, name
 				}
 				v.checked[name] = true
@@ -555,14 +639,37 @@ func (v *verification) compareAll(out engine.Tensors, g *graph.Graph, x *batch) 
 			if err := v.compareRouting(out, name, want); err != nil {
 				return err
 			}
-		case name == "mtp_logits" || strings.HasPrefix(name, "router_logits."):
-			if got := out[name]; got != nil && len(got.Data) == len(want.Data) {
+		case name == "pixel_values": // an input of the tower; the processor has tests of its own
+			v.res.TensorsInGolden--
+		default: // routers, prediction modules, vision towers
+			if got := out[name]; got != nil && got.DType == dtype.F32 && len(got.Data) == len(want.Data) {
 				v.res.ExtraErr = worse(v.res.ExtraErr, relErr(got.F32(), want.F32(), max(v.golden.MaxAbsLogit, maxAbs(want.F32())), nil, 1))
 				v.checked[name] = true
 			}
 		}
 	}
 	return nil
+}
+
+// roundingShare of the largest gradient of all tensors is what rounding leaves where the true gradient is zero (the key
+// bias of attention without rotation).
+const roundingShare = 1e-5
+
+// gradScale is what a gradient's error is relative to: its largest value, or the model's where it is rounding alone. A
+// gradient of exact zeros has to be met exactly.
+func (v *verification) gradScale(want *tensor.Tensor) float64 {
+	own := maxAbs(want.F32())
+	if own == 0 {
+		return 0
+	}
+	if v.maxGrad == 0 {
+		for _, n := range v.file.Names() {
+			if t, err := v.file.Tensor(n); err == nil && strings.HasPrefix(n, "grad.") {
+				v.maxGrad = max(v.maxGrad, maxAbs(t.F32()))
+			}
+		}
+	}
+	return max(own, roundingShare*v.maxGrad)
 }
 
 // compareRouting holds the chosen experts and their weights, which the reference data sorts by expert, against the
@@ -611,12 +718,12 @@ func (v *verification) cached(ctx context.Context) error {
 	if v.golden.GreedyCached != nil {
 		want = v.golden.GreedyCached.NewIDs
 	}
-	m, err := v.opts.Cached(v.store, v.model, max(x.t, len(path.PromptIDs)+len(want))+1)
+	m, err := v.opts.Cached(v.store, v.model, max(x.t, len(path.PromptIDs))+x.t+len(want)+1)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	if v.res.GreedyMatch, err = v.greedy(ctx, m, path.PromptIDs, want); err != nil {
+	if v.res.GreedyMatch, err = v.greedy(ctx, m, x, path.PromptIDs, want); err != nil {
 		return err
 	}
 	if v.golden.GreedyCached != nil {
@@ -625,9 +732,18 @@ func (v *verification) cached(ctx context.Context) error {
 	return v.cachedLogits(ctx, m, x)
 }
 
-// greedy continues a prompt and reports whether the tokens are the expected ones.
-func (v *verification) greedy(ctx context.Context, m CachedModel, prompt, want []int32) (bool, error) {
+// greedy continues a prompt and reports whether the tokens are the expected ones. A prompt with a picture has the
+// reference batch's.
+func (v *verification) greedy(ctx context.Context, m CachedModel, x *batch, prompt, want []int32) (bool, error) {
 	text := slices.Clone(prompt)
+	var features [][]float32
+	if x.images != nil {
+		var err error
+		if text, features, err = v.pictured(ctx, x, prompt); err != nil {
+			return false, err
+		}
+	}
+	start := len(text)
 	layout, _ := v.model.(Layouter)
 	prefix := 0
 	if layout != nil {
@@ -635,19 +751,28 @@ func (v *verification) greedy(ctx context.Context, m CachedModel, prompt, want [
 	}
 	m.Reset(prefix)
 	for done := 0; ; {
-		var positions [][]int32
+		part := Text{IDs: text[done:]}
 		if layout != nil {
-			positions, _ = layout.Layout(text)
+			positions, _ := layout.Layout(text)
+			if q, ok := v.model.(*Qwen25VL); ok && x.images != nil {
+				var err error
+				if positions, err = v.picturePositions(q, text); err != nil {
+					return false, err
+				}
+			}
 			for p := range positions {
-				positions[p] = positions[p][done:]
+				part.Positions = append(part.Positions, positions[p][done:])
 			}
 		}
-		logits, err := m.Read(ctx, text[done:], positions, 0)
+		if done == 0 {
+			part.Features = features
+		}
+		logits, err := m.Read(ctx, part)
 		if err != nil {
 			return false, err
 		}
 		done = len(text)
-		n := len(text) - len(prompt)
+		n := len(text) - start
 		if argmax(logits[len(logits)-1]) != want[n] {
 			return false, nil
 		}
@@ -656,6 +781,58 @@ func (v *verification) greedy(ctx context.Context, m CachedModel, prompt, want [
 		}
 		text = append(text, want[n])
 	}
+}
+
+// pictured lays the reference batch's picture out in a prompt: the prompt's text and the features of its tokens.
+func (v *verification) pictured(ctx context.Context, x *batch, prompt []int32) (text []int32, features [][]float32, err error) {
+	known, err := v.features(ctx, x)
+	if err != nil {
+		return nil, nil, err
+	}
+	var list [][]float32
+	for _, f := range known {
+		if f != nil {
+			list = append(list, f)
+		}
+	}
+	text = prompt
+	isPicture := func(id int32) bool { return false }
+	switch m := v.model.(type) {
+	case *Qwen25VL:
+		isPicture = func(id int32) bool { return id == m.MRoPE.ImageToken }
+	case *YiVL:
+		var rows []int32
+		text, rows = m.Expand(prompt)
+		at := map[int]bool{}
+		for _, r := range rows {
+			at[int(r)] = true
+		}
+		features = make([][]float32, len(text))
+		for i := range text {
+			if at[i] && len(list) > 0 {
+				features[i], list = list[0], list[1:]
+			}
+		}
+		return slices.Clone(text), features, nil
+	}
+	features = make([][]float32, len(text))
+	for i, id := range text {
+		if isPicture(id) && len(list) > 0 {
+			features[i], list = list[0], list[1:]
+		}
+	}
+	return slices.Clone(text), features, nil
+}
+
+// picturePositions numbers a text with the reference batch's picture.
+func (v *verification) picturePositions(m *Qwen25VL, text []int32) ([][]int32, error) {
+	grid, err := v.ints("image_grid_thw")
+	if err != nil {
+		return nil, err
+	}
+	g := grid.I32()
+	rows, err := m.MRoPE.Positions(text, []vision.Media{{Grid: vision.Grid{T: int(g[0]), H: int(g[1]), W: int(g[2])}}})
+	return rows[:], err
 }
 
 func argmax(x []float32) int32 {
@@ -675,13 +852,21 @@ func (v *verification) cachedLogits(ctx context.Context, m CachedModel, x *batch
 		return err
 	}
 	vocab := want.Shape[len(want.Shape)-1]
+	features, err := v.features(ctx, x)
+	if err != nil {
+		return err
+	}
 	for row := range x.b {
 		var ids []int32
 		var places []int
+		var pictures [][]float32
 		positions := make([][]int32, x.rows)
 		for i := row * x.t; i < (row+1)*x.t; i++ {
 			if x.real[i] {
 				ids, places = append(ids, x.ids[i]), append(places, i)
+				if features != nil {
+					pictures = append(pictures, features[i])
+				}
 				for p := range x.rows {
 					positions[p] = append(positions[p], x.positions[p*x.b*x.t+i])
 				}
@@ -694,7 +879,11 @@ func (v *verification) cachedLogits(ctx context.Context, m CachedModel, x *batch
 			for p := range part {
 				part[p] = positions[p][at:end]
 			}
-			logits, err := m.Read(ctx, ids[at:end], part, len(ids))
+			text := Text{IDs: ids[at:end], Positions: part, Total: len(ids)}
+			if pictures != nil {
+				text.Features = pictures[at:end]
+			}
+			logits, err := m.Read(ctx, text)
 			if err != nil {
 				return err
 			}
@@ -734,6 +923,14 @@ func (v *verification) padded(ctx context.Context) error {
 	}
 	for _, p := range x.prefix {
 		y.prefix = append(y.prefix, p+left)
+	}
+	if x.images != nil {
+		y.images = maps.Clone(x.images)
+		rows := slices.Clone(x.images["image_rows"].I32())
+		for i, r := range rows {
+			rows[i] = int32(int(r)/x.t*t + left + int(r)%x.t)
+		}
+		y.images["image_rows"] = tensor.FromI32(rows, len(rows))
 	}
 	for row := range x.b {
 		copy(y.ids[row*t+left:], x.ids[row*x.t:(row+1)*x.t])

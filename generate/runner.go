@@ -44,6 +44,8 @@ type Runner struct {
 type inputs struct {
 	ids, lengths, positions, seqs, at, slots, pages []int32
 	prefix                                          []int32 // nil for families without prefixes
+	features                                        []float32
+	pictured                                        []int32 // nil for families without pictures
 }
 
 // Sequence is a text in the cache.
@@ -64,6 +66,8 @@ type Work struct {
 	// Total is the length that the text will have when all its tokens are in, of which this pass may be a part:
 	// length-dependent rotary scalings look at it. 0: the length after this pass.
 	Total int
+	// Features [len(IDs)][D] take the place of the embeddings of tokens where they are not nil (pictures); nil: none.
+	Features [][]float32
 	// Logits is the number of last tokens whose logits are wanted.
 	Logits int
 }
@@ -89,6 +93,9 @@ func NewRunner(eng engine.Engine, store engine.Store, model family.Model, opts O
 		b.Storage = opts.Storage
 		if _, ok := model.(family.Layouter); ok {
 			b.Mask.Prefix = g.Input("prefix", graph.Of(dtype.I32, opts.Sequences))
+		}
+		if _, ok := model.(family.Viewer); ok {
+			b.FeatureInputs(info.HiddenSize)
 		}
 		g.Output("hidden", graph.Convert(model.Hidden(b), dtype.F32))
 	})
@@ -124,6 +131,9 @@ func NewRunner(eng engine.Engine, store engine.Store, model family.Model, opts O
 		at: make([]int32, n), slots: make([]int32, n), pages: make([]int32, opts.Sequences*perSeq)}
 	if _, ok := model.(family.Layouter); ok {
 		r.in.prefix = make([]int32, opts.Sequences)
+	}
+	if _, ok := model.(family.Viewer); ok {
+		r.in.features, r.in.pictured = make([]float32, n*info.HiddenSize), make([]int32, n)
 	}
 	r.rows = make([]float32, n*info.HiddenSize)
 	return r, nil
@@ -263,6 +273,13 @@ func (r *Runner) fill(work []Work) (wanted []int) {
 					in.positions[row*rows+p] = w.Positions[p][i]
 				}
 			}
+			if in.pictured != nil {
+				in.pictured[row] = 0
+				if w.Features != nil && w.Features[i] != nil {
+					in.pictured[row] = 1
+					copy(in.features[row*r.model.Info().HiddenSize:], w.Features[i])
+				}
+			}
 			if i >= len(w.IDs)-w.Logits {
 				wanted = append(wanted, row)
 			}
@@ -285,6 +302,10 @@ func (r *Runner) tensors(n int) engine.Tensors {
 	}
 	if in.prefix != nil {
 		t["prefix"] = tensor.FromI32(in.prefix, len(in.prefix))
+	}
+	if in.pictured != nil {
+		d := r.model.Info().HiddenSize
+		t["features"], t["pictured"] = tensor.FromF32(in.features[:n*d], n, 1, d), tensor.FromI32(in.pictured[:n], n, 1, 1)
 	}
 	return t
 }

@@ -22,8 +22,8 @@ func (r *Runner) Verifier() (family.CachedModel, error) {
 }
 
 // Read implements family.CachedModel.
-func (v *verifier) Read(ctx context.Context, ids []int32, positions [][]int32, total int) ([][]float32, error) {
-	return v.r.Run(ctx, []Work{{Sequence: v.seq, IDs: ids, Positions: positions, Total: total, Logits: len(ids)}})
+func (v *verifier) Read(ctx context.Context, t family.Text) ([][]float32, error) {
+	return v.r.Run(ctx, []Work{{Sequence: v.seq, IDs: t.IDs, Positions: t.Positions, Total: t.Total, Features: t.Features, Logits: len(t.IDs)}})
 }
 
 // Reset implements family.CachedModel.

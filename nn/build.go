@@ -30,6 +30,10 @@ type Build struct {
 	Lengths *graph.Value
 	Mask    graph.AttentionMask // without a cache; with one, Prefix and Slopes only
 	Cache   *Cache              // nil: attention among the tokens of the batch
+	Images  *Images             // nil: text alone
+	// Features [B, T, D] float32 take the place of the embeddings of tokens that Pictured [B, T, 1] (int32) marks: pictures
+	// in a graph with a cache, whose features were computed before. Nil: none.
+	Features, Pictured *graph.Value
 
 	// Storage is the element type in which a weight is kept; nil: float32.
 	Storage func(label string) dtype.DType
