@@ -653,7 +653,7 @@ func (v *verification) compareAll(out engine.Tensors, g *graph.Graph, x *batch) 
 
 // roundingShare of the largest gradient of all tensors is what rounding leaves where the true gradient is zero (the key
 // bias of attention without rotation).
-const roundingShare = 1e-5
+const roundingShare = 1e-4
 
 // gradScale is what a gradient's error is relative to: its largest value, or the model's where it is rounding alone. A
 // gradient of exact zeros has to be met exactly.
