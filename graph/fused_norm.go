@@ -155,7 +155,7 @@ func (o Activation) VJP(b *Backward) []*Value {
 	if b.DOut(0) == nil {
 		return []*Value{nil}
 	}
-	return []*Value{one(ActivationGrad{o.Kind}, b.DOut(0), b.In(0))}
+	return []*Value{one(ActivationGrad(o), b.DOut(0), b.In(0))}
 }
 
 // Decompose implements Decomposer.

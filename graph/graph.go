@@ -120,15 +120,6 @@ func Failf(format string, args ...any) {
 	panic(&Fault{Op: "build", What: fmt.Sprintf(format, args...)})
 }
 
-// depth counts the bodies around g.
-func (g *Graph) depth() int {
-	d := 0
-	for ; g.parent != nil; g = g.parent {
-		d++
-	}
-	return d
-}
-
 // within reports whether g is outer or lies in one of its bodies.
 func (g *Graph) within(outer *Graph) bool {
 	for ; g != nil; g = g.parent {

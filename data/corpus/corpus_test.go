@@ -74,7 +74,8 @@ func TestWorkedAnswers(t *testing.T) {
 
 func TestDocumentsRepeat(t *testing.T) {
 	for i := range uint64(8) {
-		if Document(Train, i) != Document(Train, i) || Document(Train, i) == Document(HeldOut, i) {
+		first, again := Document(Train, i), Document(Train, i)
+		if first != again || first == Document(HeldOut, i) {
 			t.Errorf("document %d is not a function of split and number", i)
 		}
 		if turn := TurnAt(Train, i); turn.Prompt == "" || turn.Reply == "" {

@@ -5,19 +5,17 @@ import (
 	"math"
 	"slices"
 
-	"danlu/dtype"
 	"danlu/graph"
 	"danlu/tensor"
 )
 
 // env is a run in progress. A Repeat's body has an environment of its own for each iteration, whose args are set.
 type env struct {
-	ctx      context.Context
-	store    *store
-	inputs   map[string]*tensor.Tensor
-	rows     int // real rows of axis 0 of Rows values; -1: not known yet, all
-	declared int
-	values   map[*graph.Value]*array
+	ctx    context.Context
+	store  *store
+	inputs map[string]*tensor.Tensor
+	rows   int // real rows of axis 0 of Rows values; -1: not known yet, all
+	values map[*graph.Value]*array
 }
 
 // live marks the nodes that wanted values need.
@@ -261,5 +259,3 @@ func boolInt(b bool) int64 {
 }
 
 var inf = math.Inf(1)
-
-func isFloat(d dtype.DType) bool { return d.IsFloat() }
