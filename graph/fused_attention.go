@@ -38,9 +38,11 @@ func (o RoPE) Decompose(in []*Value) []*Value {
 	return []*Value{Convert(turned, in[0].DType)}
 }
 
-// VJP implements Differentiable. The transpose of a rotation (times a factor in cos and sin) is its inverse; the tables
-// have no gradient.
+// VJP implements Differentiable. The transpose of a rotation (times a factor in cos and sin) is its inverse.
 func (o RoPE) VJP(b *Backward) []*Value {
+	if b.Needs(1) || b.Needs(2) {
+		return b.Decomposed(o)
+	}
 	if b.DOut(0) == nil {
 		return []*Value{nil, nil, nil}
 	}
@@ -156,15 +158,15 @@ func (o Attention) Decompose(in []*Value) []*Value {
 // VJP implements Differentiable.
 func (o Attention) VJP(b *Backward) []*Value {
 	out := make([]*Value, attnOperands)
+	if b.DOut(1) != nil || b.Needs(AttnBias) || b.Needs(AttnSlopes) {
+		return b.Decomposed(o)
+	}
 	if b.DOut(0) == nil {
 		return out
 	}
 	in := []*Value{b.DOut(0), b.Out(0), b.Out(1)}
 	for i := range attnOperands {
 		in = append(in, b.In(i))
-	}
-	if b.DOut(1) != nil || b.Needs(AttnBias) || b.Needs(AttnSlopes) {
-		return b.Decomposed(o)
 	}
 	copy(out, Apply(AttentionGrad{o}, in...))
 	return out

@@ -108,8 +108,11 @@ func (o LinearKL) Decompose(in []*Value) []*Value {
 	return []*Value{Add(MulScalar(kl(t, m), o.Beta), MulScalar(kl(s, m), 1-o.Beta))}
 }
 
-// VJP implements Differentiable. The teacher has no gradient.
+// VJP implements Differentiable. The fused gradient is the student's; a teacher that learns takes the decomposition.
 func (o LinearKL) VJP(b *Backward) []*Value {
+	if b.Needs(2) || b.Needs(3) {
+		return b.Decomposed(o)
+	}
 	if b.DOut(0) == nil {
 		return make([]*Value, 4)
 	}

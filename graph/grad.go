@@ -143,6 +143,9 @@ func spread(g *Graph, set map[*Value]bool) {
 			spreadRepeat(n, op, set)
 			continue
 		}
+		if _, stop := n.Op.(StopGradient); stop {
+			continue
+		}
 		for _, v := range n.In {
 			if v != nil && set[v] {
 				for _, o := range n.Out {
@@ -357,7 +360,7 @@ func (d *differ) reverseRepeat(n *Node, op Repeat, dout []*Value) []*Value {
 			start, carried = append(start, z), append(carried, i)
 			arg := bb.Apply(Arg{z.Type})[0]
 			r.carry = append(r.carry, arg)
-			inner.cot[body.Args[i]] = arg
+			inner.add(body.Args[i], arg) // a body may hand a captured value on as a carry
 		}
 	}
 	for i := op.Carry; i < len(dout); i++ {
