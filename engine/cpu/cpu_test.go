@@ -1,0 +1,23 @@
+package cpu
+
+import (
+	"testing"
+
+	"danlu/engine"
+	"danlu/engine/enginetest"
+)
+
+func TestSuite(t *testing.T) {
+	var engines []engine.Engine
+	make := func(n int) engine.Engine {
+		e := New(Options{Threads: n, Poison: true})
+		engines = append(engines, e)
+		return e
+	}
+	enginetest.Run(t, func() engine.Engine { return make(2) }, enginetest.Options{Threads: make})
+	for _, e := range engines {
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
