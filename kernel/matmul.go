@@ -14,18 +14,20 @@ type Matrix struct {
 	Row, Col int
 }
 
-// Panels of a packed factor hold microM rows of A or microN columns of B, for blockK values of the inner index.
+// Panels of a packed factor hold microM rows of A or microN columns of B, for each value of the inner index in turn. On
+// machines with bfloat16 products a panel's elements are pairs of bfloat16 values of neighbouring inner indices.
 const (
 	microM = 12
 	microN = 32
-	blockK = 256  // a panel pair of A and B stays in the first-level cache
+	blockK = 192  // elements: a panel pair of A and B stays in the first-level cache
 	tileM  = 96   // rows of A in one task: its packed block stays in the second-level cache
 	tileN  = 512  // columns of B in one task
-	chunkN = 4096 // columns of B that are packed at a time: they stay in the last-level cache
+	chunkM = 1536 // rows of A and columns of B that are packed at a time: they stay in the last-level cache
+	chunkN = 4096
 )
 
 // MatMul computes C[M,N] = A[M,K]·B[K,N], or adds it to C, with sums in float32. The inner index is summed in blocks of
-// blockK at fixed places, so an element's bytes depend on its own row and column only, never on threads or sizes.
+// a fixed size at fixed places, so an element's bytes depend on its own row and column only, never on threads or sizes.
 type MatMul struct {
 	M, N, K    int
 	Accumulate bool
@@ -34,59 +36,86 @@ type MatMul struct {
 	// Bias [N] is added to each row; nil: none.
 	Bias []float32
 
-	a, b, c Matrix
-	n0, n1  int       // the columns in work
-	packed  []float32 // panels of B
-	private []float32 // of each worker: a packed block of A and a tile of C
-	packing packTask
-	tiling  tileTask
+	a, b, c        Matrix
+	m0, m1, n0, n1 int // the rows and columns in work
+	depth          int // elements of a panel: K, or half of it rounded up
+	asPairs        bool
+	packedA        []float32
+	packedB        []float32
+	tiles          []float32 // of each worker
+	packA          packTask
+	packB          packTask
+	tiling         tileTask
 }
 
 // ScratchMatMul is the number of float32 values that Run needs as scratch for products of at most this size.
-func ScratchMatMul(n, k, workers int) int {
-	return roundUp(min(n, chunkN), microN)*k + workers*(tileM*blockK+tileM*tileN)
+func ScratchMatMul(m, n, k, workers int) int {
+	return (roundUp(min(m, chunkM), microM)+roundUp(min(n, chunkN), microN))*k + workers*tileM*tileN
 }
 
 func roundUp(n, to int) int { return (n + to - 1) / to * to }
 
+// runner runs a task's indices: a pool, or the calling goroutine.
+type runner interface {
+	Run(n int, task parallel.Task)
+}
+
+// alone runs tasks on the calling goroutine.
+type alone struct{}
+
+// Run implements runner.
+func (alone) Run(n int, task parallel.Task) {
+	for i := range n {
+		task.Do(0, i)
+	}
+}
+
 // Run multiplies with the pool's workers. It allocates nothing.
 func (g *MatMul) Run(pool *parallel.Pool, a, b, c Matrix, scratch []float32) {
-	g.a, g.b, g.c = a, b, c
-	g.packing.g, g.tiling.g = g, g
-	for g.n0 = 0; g.n0 < g.N; g.n0 = g.n1 {
-		g.n1 = min(g.n0+chunkN, g.N)
-		size := roundUp(g.n1-g.n0, microN) * g.K
-		g.packed, g.private = scratch[:size], scratch[size:]
-		pool.Run((g.n1-g.n0+microN-1)/microN, &g.packing)
-		pool.Run(g.tiling.count(), &g.tiling)
-	}
+	g.run(pool, a, b, c, scratch)
 }
 
 // RunAlone multiplies on the calling goroutine; scratch is as for one worker.
-func (g *MatMul) RunAlone(a, b, c Matrix, scratch []float32) {
+func (g *MatMul) RunAlone(a, b, c Matrix, scratch []float32) { g.run(alone{}, a, b, c, scratch) }
+
+func (g *MatMul) run(r runner, a, b, c Matrix, scratch []float32) {
 	g.a, g.b, g.c = a, b, c
-	g.packing.g, g.tiling.g = g, g
+	g.asPairs, g.depth = false, g.K
+	if (g.Round || a.BF16 != nil && b.BF16 != nil) && pairs() {
+		g.asPairs, g.depth = true, (g.K+1)/2
+	}
+	g.packA, g.packB, g.tiling = packTask{g: g}, packTask{g: g, ofB: true}, tileTask{g}
 	for g.n0 = 0; g.n0 < g.N; g.n0 = g.n1 {
 		g.n1 = min(g.n0+chunkN, g.N)
-		size := roundUp(g.n1-g.n0, microN) * g.K
-		g.packed, g.private = scratch[:size], scratch[size:]
-		for i := range (g.n1 - g.n0 + microN - 1) / microN {
-			g.packing.Do(0, i)
-		}
-		for i := range g.tiling.count() {
-			g.tiling.Do(0, i)
+		sizeB := roundUp(g.n1-g.n0, microN) * g.depth
+		g.packedB = scratch[:sizeB]
+		r.Run((g.n1-g.n0+microN-1)/microN, &g.packB)
+		for g.m0 = 0; g.m0 < g.M; g.m0 = g.m1 {
+			g.m1 = min(g.m0+chunkM, g.M)
+			sizeA := roundUp(g.m1-g.m0, microM) * g.depth
+			g.packedA, g.tiles = scratch[sizeB:sizeB+sizeA], scratch[sizeB+sizeA:]
+			r.Run((g.m1-g.m0+microM-1)/microM, &g.packA)
+			r.Run(g.tiling.count(), &g.tiling)
 		}
 	}
 }
 
-// packTask packs panels of B, each for the whole inner index.
-type packTask struct{ g *MatMul }
+// packTask packs panels of one factor.
+type packTask struct {
+	g   *MatMul
+	ofB bool
+}
 
 // Do implements parallel.Task.
 func (t *packTask) Do(_, panel int) {
 	g := t.g
-	n := g.n0 + panel*microN
-	packPanel(g.packed[panel*microN*g.K:], view(g.b, n*g.b.Col), min(microN, g.n1-n), microN, g.K, g.b.Col, g.b.Row, g.Round)
+	if t.ofB {
+		n := g.n0 + panel*microN
+		g.pack(g.packedB[panel*microN*g.depth:], view(g.b, n*g.b.Col), min(microN, g.n1-n), microN, g.b.Col, g.b.Row)
+		return
+	}
+	m := g.m0 + panel*microM
+	g.pack(g.packedA[panel*microM*g.depth:], view(g.a, m*g.a.Row), min(microM, g.m1-m), microM, g.a.Row, g.a.Col)
 }
 
 // view is the matrix from an element on.
@@ -99,34 +128,53 @@ func view(m Matrix, at int) Matrix {
 	return m
 }
 
-// packPanel copies n lines (stride line) of depth values (stride step) as depth groups of width values; missing lines
-// are zero.
-func packPanel(dst []float32, m Matrix, n, width, depth, line, step int, roundBF16 bool) {
+// pack writes a panel of n lines (stride line) of K values (stride step) as groups of width elements; missing lines are
+// zero.
+func (g *MatMul) pack(dst []float32, m Matrix, n, width, line, step int) {
+	done := 0
+	if n == width && (g.asPairs || !g.Round) {
+		done = packFast(dst, m, width, g.K, line, step, g.asPairs)
+	}
+	if g.asPairs {
+		packPairs(dst, m, done, n, width, g.K, line, step)
+		return
+	}
 	for i := range width {
-		if i >= n {
-			for k := range depth {
-				dst[k*width+i] = 0
+		for k := done; k < g.K; k++ {
+			x := float32(0)
+			if i < n {
+				x = m.value(i*line + k*step)
+				if g.Round {
+					x = roundToBF16(x)
+				}
 			}
-			continue
-		}
-		switch {
-		case m.BF16 != nil:
-			src := m.BF16[i*line:]
-			for k := range depth {
-				dst[k*width+i] = bf16Value(src[k*step])
-			}
-		case roundBF16:
-			src := m.F32[i*line:]
-			for k := range depth {
-				dst[k*width+i] = roundToBF16(src[k*step])
-			}
-		default:
-			src := m.F32[i*line:]
-			for k := range depth {
-				dst[k*width+i] = src[k*step]
-			}
+			dst[k*width+i] = x
 		}
 	}
+}
+
+// packPairs packs values from on as bfloat16 pairs; an odd last one has zero beside it.
+func packPairs(dst []float32, m Matrix, from, n, width, depth, line, step int) {
+	for i := range width {
+		for k := from; k < depth; k += 2 {
+			var pair uint32
+			if i < n {
+				pair = uint32(RoundBF16(m.value(i*line + k*step)))
+				if k+1 < depth {
+					pair |= uint32(RoundBF16(m.value(i*line+(k+1)*step))) << 16
+				}
+			}
+			dst[k/2*width+i] = math.Float32frombits(pair)
+		}
+	}
+}
+
+// value is an element as float32.
+func (m Matrix) value(at int) float32 {
+	if m.BF16 != nil {
+		return bf16Value(m.BF16[at])
+	}
+	return m.F32[at]
 }
 
 // tileTask computes tiles of C.
@@ -134,28 +182,29 @@ type tileTask struct{ g *MatMul }
 
 func (t *tileTask) columns() int { return (t.g.n1 - t.g.n0 + tileN - 1) / tileN }
 
-func (t *tileTask) count() int { return (t.g.M + tileM - 1) / tileM * t.columns() }
+func (t *tileTask) count() int { return (t.g.m1 - t.g.m0 + tileM - 1) / tileM * t.columns() }
 
 // Do implements parallel.Task.
 func (t *tileTask) Do(worker, i int) {
 	g := t.g
-	m0, n0 := i/t.columns()*tileM, g.n0+i%t.columns()*tileN
-	m1, n1 := min(m0+tileM, g.M), min(n0+tileN, g.n1)
-	own := g.private[worker*(tileM*blockK+tileM*tileN):]
-	a, c := own[:tileM*blockK], own[tileM*blockK:tileM*blockK+tileM*tileN]
-	for k := 0; k < g.K; k += blockK {
-		depth := min(g.K-k, blockK)
-		for m := m0; m < m1; m += microM {
-			packPanel(a[(m-m0)*depth:], view(g.a, m*g.a.Row+k*g.a.Col), min(microM, m1-m), microM, depth, g.a.Row, g.a.Col, g.Round)
-		}
+	m0, n0 := g.m0+i/t.columns()*tileM, g.n0+i%t.columns()*tileN
+	m1, n1 := min(m0+tileM, g.m1), min(n0+tileN, g.n1)
+	c := g.tiles[worker*tileM*tileN : (worker+1)*tileM*tileN]
+	for k := 0; k < g.depth; k += blockK {
+		depth := min(g.depth-k, blockK)
 		for n := n0; n < n1; n += microN {
-			b := g.packed[(n-g.n0)*g.K+k*microN:]
+			b := g.packedB[(n-g.n0)*g.depth+k*microN:]
 			for m := m0; m < m1; m += microM {
-				multiply(c[(m-m0)*tileN+n-n0:], a[(m-m0)*depth:], b, depth, k > 0)
+				a := g.packedA[(m-g.m0)*g.depth+k*microM:]
+				if g.asPairs {
+					multiplyPairs(c[(m-m0)*tileN+n-n0:], a, b, depth, k > 0)
+				} else {
+					multiply(c[(m-m0)*tileN+n-n0:], a, b, depth, k > 0)
+				}
 			}
 		}
 	}
-	if g.K == 0 {
+	if g.depth == 0 {
 		clear(c)
 	}
 	for m := m0; m < m1; m++ {
@@ -195,6 +244,10 @@ func (g *MatMul) write(row []float32, m, n int) {
 	}
 	if g.c.BF16 != nil {
 		c := g.c.BF16[at:]
+		if step == 1 && !g.Accumulate {
+			f32ToBF16(c[:len(row)], row)
+			return
+		}
 		for j, x := range row {
 			if g.Accumulate {
 				x += bf16Value(c[j*step])

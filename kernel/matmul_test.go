@@ -43,7 +43,7 @@ func TestMatMul(t *testing.T) {
 	for _, level := range cpu.Levels() {
 		undo := cpu.SetLevel(level)
 		rng := rand.New(rand.NewPCG(1, 2))
-		for _, s := range [][3]int{{1, 1, 1}, {13, 33, 7}, {12, 32, 256}, {25, 515, 261}, {5, 4100, 9}, {100, 1, 300}, {3, 5, 0}} {
+		for _, s := range [][3]int{{1, 1, 1}, {13, 33, 7}, {12, 32, 256}, {25, 515, 261}, {13, 64, 64}, {24, 96, 129}, {5, 4100, 9}, {100, 1, 300}, {3, 5, 0}} {
 			m, n, k := s[0], s[1], s[2]
 			for variant := range 16 {
 				a := matrix(rng, m, k, variant&1 != 0, variant&8 != 0)
@@ -60,7 +60,7 @@ func TestMatMul(t *testing.T) {
 				if c.BF16 == nil {
 					before.BF16 = nil
 				}
-				g.Run(pool, a, b, c, make([]float32, ScratchMatMul(n, k, pool.Workers())))
+				g.Run(pool, a, b, c, make([]float32, ScratchMatMul(m, n, k, pool.Workers())))
 				for i := range m {
 					for j := range n {
 						want, size := 0.0, 0.0
@@ -118,7 +118,7 @@ func TestMatMulThreads(t *testing.T) {
 		pool := parallel.NewPool(threads)
 		c := Matrix{F32: make([]float32, m*n), Row: n, Col: 1}
 		g := MatMul{M: m, N: n, K: k}
-		g.Run(pool, a, b, c, make([]float32, ScratchMatMul(n, k, threads)))
+		g.Run(pool, a, b, c, make([]float32, ScratchMatMul(m, n, k, threads)))
 		pool.Close()
 		if first == nil {
 			first = c.F32
@@ -138,13 +138,19 @@ func BenchmarkMatMul(b *testing.B) {
 	for _, s := range [][3]int{{1024, 1024, 1024}, {2048, 576, 1536}, {2048, 576, 49152}} {
 		m, k, n := s[0], s[1], s[2]
 		x, w, c := make([]float32, m*k), make([]float32, n*k), make([]float32, m*n)
-		scratch := make([]float32, ScratchMatMul(n, k, 2))
-		b.Run(fmt.Sprintf("f32/%dx%dx%d", m, k, n), func(b *testing.B) {
-			g := MatMul{M: m, N: n, K: k}
-			for b.Loop() {
-				g.Run(pool, Matrix{F32: x, Row: k, Col: 1}, Matrix{F32: w, Row: 1, Col: k}, Matrix{F32: c, Row: n, Col: 1}, scratch)
+		scratch := make([]float32, ScratchMatMul(m, n, k, 2))
+		for _, round := range []bool{false, true} {
+			name := "f32"
+			if round {
+				name = "bf16"
 			}
-			b.ReportMetric(2*float64(m)*float64(n)*float64(k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
-		})
+			b.Run(fmt.Sprintf("%s/%dx%dx%d", name, m, k, n), func(b *testing.B) {
+				g := MatMul{M: m, N: n, K: k, Round: round}
+				for b.Loop() {
+					g.Run(pool, Matrix{F32: x, Row: k, Col: 1}, Matrix{F32: w, Row: 1, Col: k}, Matrix{F32: c, Row: n, Col: 1}, scratch)
+				}
+				b.ReportMetric(2*float64(m)*float64(n)*float64(k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			})
+		}
 	}
 }

@@ -9,10 +9,85 @@ const (
 	tileN  = 512
 )
 
-// matmul writes matmulAVX512: 12 rows of two vectors in Z0 to Z23, the two vectors of B in Z24 and Z25; A is broadcast
-// from memory. Needs AVX-512F.
+// matmul writes the microkernels and the packing of panels.
 func matmul(f *file) {
-	fmt.Fprint(f, "\n// func matmulAVX512(c, a, b *float32, depth int, accumulate bool)\nTEXT ·matmulAVX512(SB), NOSPLIT, $0-33\n")
+	microkernel(f, "matmulAVX512", "AVX-512F", func(i, b, acc int) {
+		f.ins("VFMADD231PS.BCST %d(SI), Z%d, Z%d", 4*i, b, acc)
+	})
+	microkernel(f, "matmulBF16", "AVX512_BF16", func(i, b, acc int) {
+		// VDPBF16PS 4*i(SI){1to16}, Z<b>, Z<acc>, which the assembler does not know.
+		f.evex(evex{pp: 2, op: 0x52, dst: acc, src: b, memSI: true, disp: i})
+	})
+	for _, lines := range []int{microM, 16} {
+		packAcross(f, fmt.Sprintf("packLines%d", lines), lines, 64, func(z int) {
+			f.ins("VMOVUPS (AX), Z%d", z)
+		})
+		packAcross(f, fmt.Sprintf("packPairs%d", lines), lines, 128, func(z int) {
+			f.ins("VMOVUPS (AX), Z30")
+			f.ins("VMOVUPS 64(AX), Z31")
+			f.evex(evex{pp: 3, op: 0x72, dst: z, src: 31, rm: 30}) // VCVTNE2PS2BF16 Z30, Z31, Z<z>
+		})
+		packAcross(f, fmt.Sprintf("packHalves%d", lines), lines, 64, func(z int) {
+			f.ins("VMOVUPS (AX), Z%d", z)
+		})
+	}
+	packAlong(f, "packRowPairs", "AVX512_BF16", func() {
+		f.ins("VMOVUPS.Z (SI), K1, Z30")
+		f.ins("VMOVUPS.Z (SI)(R8*1), K1, Z31")
+		f.evex(evex{pp: 3, op: 0x72, dst: 0, src: 31, rm: 30})
+	})
+	packAlong(f, "packRowHalves", "AVX-512BW", func() {
+		f.ins("VMOVDQU16.Z (SI), K1, Y0")
+		f.ins("VMOVDQU16.Z (SI)(R8*1), K1, Y1")
+		f.ins("VINSERTI64X4 $1, Y1, Z0, Z0")
+	})
+	fmt.Fprint(f, "\n// interleave lists the words of two halves alternately.\n")
+	for i := 0; i < 32; i += 4 {
+		w := func(k int) uint64 { return uint64(k/2 + k%2*16) }
+		f.WriteString(fmt.Sprintf("DATA interleave<>+%d(SB)/8, $%#x\n", 2*i, w(i)|w(i+1)<<16|w(i+2)<<32|w(i+3)<<48))
+	}
+	f.WriteString("GLOBL interleave<>(SB), RODATA|NOPTR, $64\n")
+}
+
+// evex is an instruction of opcode map 0F38, 512 bits wide, that the assembler does not know.
+type evex struct {
+	pp       int // mandatory prefix: 2 is F3, 3 is F2
+	op       byte
+	dst, src int // the first two operands in Intel's order
+	rm       int // the third operand, a register
+	// memSI: the third operand is instead the 32-bit word disp words from SI, broadcast.
+	memSI bool
+	disp  int
+}
+
+// evex writes an instruction as bytes.
+func (f *file) evex(e evex) {
+	bit := func(x, n int) byte { return byte(^x >> n & 1) } // register bits are stored inverted
+	rm, b, modrm := e.rm, byte(0), byte(0xc0)
+	if e.memSI {
+		rm, b, modrm = 6, 0x10, 0x40
+	}
+	p0 := bit(e.dst, 3)<<7 | bit(rm, 4)<<6 | bit(rm, 3)<<5 | bit(e.dst, 4)<<4 | 2
+	p1 := byte(^e.src&15)<<3 | 4 | byte(e.pp)
+	p2 := 0x40 | b | bit(e.src, 4)<<3
+	code := []byte{0x62, p0, p1, p2, e.op, modrm | byte(e.dst&7)<<3 | byte(rm&7)}
+	if e.memSI {
+		code = append(code, byte(e.disp))
+	}
+	for i, c := range code {
+		sep := "; "
+		if i == 0 {
+			sep = "\t"
+		}
+		fmt.Fprintf(f, "%sBYTE $%#02x", sep, c)
+	}
+	f.WriteString("\n")
+}
+
+// microkernel writes func(c, a, b, depth, accumulate): 12 rows of two vectors in Z0 to Z23, the two vectors of B in Z24
+// and Z25; values (or pairs) of A are broadcast from memory by step.
+func microkernel(f *file, name, needs string, step func(i, b, acc int)) {
+	fmt.Fprintf(f, "\n// func %s(c, a, b *float32, depth int, accumulate bool)\n// Needs %s.\nTEXT ·%s(SB), NOSPLIT, $0-33\n", name, needs, name)
 	f.ins("MOVQ c+0(FP), DI")
 	f.ins("MOVQ a+8(FP), SI")
 	f.ins("MOVQ b+16(FP), DX")
@@ -26,8 +101,8 @@ func matmul(f *file) {
 	f.ins("VMOVUPS 64(DX), Z25")
 	f.ins("PREFETCHT0 1024(DX)")
 	for i := range microM {
-		f.ins("VFMADD231PS.BCST %d(SI), Z24, Z%d", 4*i, 2*i)
-		f.ins("VFMADD231PS.BCST %d(SI), Z25, Z%d", 4*i, 2*i+1)
+		step(i, 24, 2*i)
+		step(i, 25, 2*i+1)
 	}
 	f.ins("ADDQ $%d, SI", 4*microM)
 	f.ins("ADDQ $%d, DX", 4*microN)
@@ -44,6 +119,97 @@ func matmul(f *file) {
 		f.ins("VMOVUPS Z%d, %d(DI)", 2*i, 4*tileN*i)
 		f.ins("VMOVUPS Z%d, %d(DI)", 2*i+1, 4*tileN*i+64)
 	}
+	f.ins("VZEROUPPER")
+	f.ins("RET")
+}
+
+// packAcross writes func(dst, src unsafe.Pointer, line, groups, width int): lines of 16 words each (line bytes apart,
+// made by load from AX into a register) are transposed, so that word k of all lines lies at dst + k*width bytes. Each of
+// the groups takes the next advance bytes of every line.
+func packAcross(f *file, name string, lines, advance int, load func(z int)) {
+	fmt.Fprintf(f, "\n// func %s(dst, src unsafe.Pointer, line, groups, width int)\nTEXT ·%s(SB), NOSPLIT, $0-40\n", name, name)
+	f.ins("MOVQ dst+0(FP), DI")
+	f.ins("MOVQ src+8(FP), SI")
+	f.ins("MOVQ line+16(FP), R8")
+	f.ins("MOVQ groups+24(FP), CX")
+	f.ins("MOVQ width+32(FP), R9")
+	f.ins("MOVL $%#x, DX", 1<<lines-1)
+	f.ins("KMOVW DX, K1")
+	f.label("loop")
+	f.ins("MOVQ SI, AX")
+	for z := range 16 {
+		if z < lines {
+			load(z)
+			f.ins("ADDQ R8, AX")
+		} else {
+			f.ins("VPXORD Z%d, Z%d, Z%d", z, z, z)
+		}
+	}
+	for i := 0; i < 16; i += 2 { // words of neighbouring lines
+		f.ins("VPUNPCKLDQ Z%d, Z%d, Z%d", i+1, i, 16+i)
+		f.ins("VPUNPCKHDQ Z%d, Z%d, Z%d", i+1, i, 17+i)
+	}
+	for g := 0; g < 16; g += 4 { // pairs of words
+		t := 16 + g
+		f.ins("VPUNPCKLQDQ Z%d, Z%d, Z%d", t+2, t, g)
+		f.ins("VPUNPCKHQDQ Z%d, Z%d, Z%d", t+2, t, g+1)
+		f.ins("VPUNPCKLQDQ Z%d, Z%d, Z%d", t+3, t+1, g+2)
+		f.ins("VPUNPCKHQDQ Z%d, Z%d, Z%d", t+3, t+1, g+3)
+	}
+	for k := range 4 { // quarters: register 4g+k holds columns k, 4+k, 8+k, 12+k of lines 4g to 4g+3
+		f.ins("VSHUFI32X4 $0x88, Z%d, Z%d, Z16", 4+k, k)
+		f.ins("VSHUFI32X4 $0xdd, Z%d, Z%d, Z17", 4+k, k)
+		f.ins("VSHUFI32X4 $0x88, Z%d, Z%d, Z18", 12+k, 8+k)
+		f.ins("VSHUFI32X4 $0xdd, Z%d, Z%d, Z19", 12+k, 8+k)
+		f.ins("VSHUFI32X4 $0x88, Z18, Z16, Z20")
+		f.ins("VSHUFI32X4 $0x88, Z19, Z17, Z21")
+		f.ins("VSHUFI32X4 $0xdd, Z18, Z16, Z22")
+		f.ins("VSHUFI32X4 $0xdd, Z19, Z17, Z23")
+		f.ins("MOVQ DI, AX")
+		for range k {
+			f.ins("ADDQ R9, AX")
+		}
+		for l := range 4 {
+			f.ins("VMOVDQU32 Z%d, K1, (AX)", 20+l)
+			if l < 3 {
+				f.ins("LEAQ (AX)(R9*4), AX")
+			}
+		}
+	}
+	f.ins("ADDQ $%d, SI", advance)
+	f.ins("SHLQ $4, R9")
+	f.ins("ADDQ R9, DI")
+	f.ins("SHRQ $4, R9")
+	f.ins("DECQ CX")
+	f.ins("JNZ loop")
+	f.ins("VZEROUPPER")
+	f.ins("RET")
+}
+
+// packAlong writes func(dst, src unsafe.Pointer, step, pairs, width, lines int): for each pair of rows (step bytes apart)
+// of up to 16 neighbouring lines, load makes a register of 32 halfwords, first the even row's, then the odd row's; they
+// are stored alternately, lines words at dst + pair*width bytes.
+func packAlong(f *file, name, needs string, load func()) {
+	fmt.Fprintf(f, "\n// func %s(dst, src unsafe.Pointer, step, pairs, width, lines int)\n// Needs %s.\nTEXT ·%s(SB), NOSPLIT, $0-48\n", name, needs, name)
+	f.ins("MOVQ dst+0(FP), DI")
+	f.ins("MOVQ src+8(FP), SI")
+	f.ins("MOVQ step+16(FP), R8")
+	f.ins("MOVQ pairs+24(FP), DX")
+	f.ins("MOVQ width+32(FP), R9")
+	f.ins("MOVQ lines+40(FP), CX")
+	f.ins("MOVL $1, AX")
+	f.ins("SHLL CX, AX")
+	f.ins("DECL AX")
+	f.ins("KMOVW AX, K1")
+	f.ins("VMOVDQU64 interleave<>(SB), Z29")
+	f.label("loop")
+	load()
+	f.ins("VPERMW Z0, Z29, Z0")
+	f.ins("VMOVDQU32 Z0, K1, (DI)")
+	f.ins("LEAQ (SI)(R8*2), SI")
+	f.ins("ADDQ R9, DI")
+	f.ins("DECQ DX")
+	f.ins("JNZ loop")
 	f.ins("VZEROUPPER")
 	f.ins("RET")
 }
