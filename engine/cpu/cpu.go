@@ -3,6 +3,8 @@
 package cpu
 
 import (
+	"fmt"
+
 	"danlu/engine"
 	"danlu/internal/parallel"
 )
@@ -22,9 +24,14 @@ type Engine struct {
 }
 
 // New starts an engine. Close ends its threads.
-func New(opts Options) *Engine {
-	return &Engine{opts: opts, pool: parallel.NewPool(opts.Threads)}
+func New(opts Options) (engine.Engine, error) {
+	if opts.Threads < 0 || opts.Threads > maxThreads {
+		return nil, fmt.Errorf("cpu: threads: want 0 (one per core) to %d, got %d", maxThreads, opts.Threads)
+	}
+	return &Engine{opts: opts, pool: parallel.NewPool(opts.Threads)}, nil
 }
+
+const maxThreads = 4096
 
 // Name implements engine.Engine.
 func (*Engine) Name() string { return "cpu" }

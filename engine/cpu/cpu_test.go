@@ -10,7 +10,10 @@ import (
 func TestSuite(t *testing.T) {
 	var engines []engine.Engine
 	make := func(n int) engine.Engine {
-		e := New(Options{Threads: n, Poison: true})
+		e, err := New(Options{Threads: n, Poison: true})
+		if err != nil {
+			t.Fatal(err)
+		}
 		engines = append(engines, e)
 		return e
 	}
