@@ -266,3 +266,13 @@ func orthogonal(x *graph.Value, w partwise, eps float64) *graph.Value {
 	}
 	return x
 }
+
+// ClipScale is the factor that brings gradients of global norm (the root of graph.Squares) below limit, as PyTorch's
+// clip_grad_norm_ computes it: min(1, limit/(norm+1e-6)); limit 0 does not clip.
+func ClipScale(norm *graph.Value, limit float64) *graph.Value {
+	one := graph.ConstLike(norm, 1)
+	if limit == 0 {
+		return one
+	}
+	return graph.Min(one, graph.Div(graph.ConstLike(norm, limit), graph.AddScalar(norm, 1e-6)))
+}
