@@ -8,6 +8,7 @@ import (
 
 	"danlu/dtype"
 	"danlu/engine"
+	"danlu/engine/cpu"
 	"danlu/engine/ref"
 	"danlu/family"
 	"danlu/generate"
@@ -55,3 +56,12 @@ func verifyAll(t *testing.T, eng engine.Engine) {
 }
 
 func TestGoldenModelsRef(t *testing.T) { verifyAll(t, ref.New()) }
+
+func TestGoldenModels(t *testing.T) {
+	eng, err := cpu.New(cpu.Options{Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer eng.Close()
+	verifyAll(t, eng)
+}
