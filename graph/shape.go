@@ -12,6 +12,9 @@ import (
 // Reshape gives the elements, in order, another shape.
 type Reshape struct{ Shape []int }
 
+// Cheap implements Cheap: what is kept is the operand.
+func (Reshape) Cheap() bool { return true }
+
 // Name implements Op.
 func (o Reshape) Name() string { return fmt.Sprintf("reshape %v", o.Shape) }
 
@@ -48,6 +51,9 @@ type Broadcast struct {
 	Shape []int
 	Rows  bool
 }
+
+// Cheap implements Cheap.
+func (Broadcast) Cheap() bool { return true }
 
 // Name implements Op.
 func (o Broadcast) Name() string { return fmt.Sprintf("broadcast %v", o.Shape) }
@@ -302,6 +308,9 @@ type Iota struct {
 	Type Type
 	Axis int
 }
+
+// Cheap implements Cheap.
+func (Iota) Cheap() bool { return true }
 
 // Name implements Op.
 func (o Iota) Name() string { return "iota" }

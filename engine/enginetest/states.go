@@ -161,7 +161,11 @@ func testCache(t *testing.T, newEngine func() engine.Engine) {
 		valueDim, view  int
 		window          int
 		softcap, prefix float64
-	}{{"plain", 8, 0, 0, 0, 0}, {"value width", 5, 0, 0, 0, 0}, {"view", 0, 6, 0, 0, 0}, {"window", 8, 0, 3, 0, 0}, {"softcap", 8, 0, 0, 2, 0}, {"prefix", 8, 0, 0, 0, 4}} {
+		slopes          bool
+	}{
+		{name: "plain", valueDim: 8}, {name: "value width", valueDim: 5}, {name: "view", view: 6}, {name: "window", valueDim: 8, window: 3},
+		{name: "softcap", valueDim: 8, softcap: 2}, {name: "prefix", valueDim: 8, prefix: 4}, {name: "slopes", valueDim: 8, slopes: true},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := max(c.valueDim, c.view)
 			spec := &graph.CacheSpec{Pages: pages, PageLen: pageLen, KVHeads: kv, KeyDim: k, ValueDim: c.valueDim, ValueView: c.view, Store: dtype.F32}
@@ -172,9 +176,15 @@ func testCache(t *testing.T, newEngine func() engine.Engine) {
 					copy(value[i*w:(i+1)*w], key[i*k:i*k+w])
 				}
 			}
+			slopes := func(g *graph.Graph) *graph.Value {
+				if !c.slopes {
+					return nil
+				}
+				return g.Const(tensor.FromF32([]float32{0.5, 0.25, 0.125, 0.0625}, h))
+			}
 			whole, err := graph.Build(func(g *graph.Graph) {
 				in := func(name string) *graph.Value { return g.Input(name, graph.Of(dtype.F32, x[name].Shape...)) }
-				mask := graph.AttentionMask{}
+				mask := graph.AttentionMask{Slopes: slopes(g)}
 				if c.prefix > 0 {
 					mask.Prefix = g.Const(tensor.FromI32([]int32{int32(c.prefix)}, 1))
 				}
@@ -202,7 +212,7 @@ func testCache(t *testing.T, newEngine func() engine.Engine) {
 				next := graph.Apply(graph.CacheWrite{}, cache, rows("k", dtype.F32, 1, kv, k), v, rows("slots", dtype.I32))[0]
 				g.Update(cache, next)
 				op := graph.CachedAttention{Spec: spec, Scale: 0.3, Window: c.window, Softcap: c.softcap}
-				g.Output("y", graph.Apply(op, rows("q", dtype.F32, 1, h, k), next, g.Input("pages", graph.Of(dtype.I32, 2, len(table))), rows("seqs", dtype.I32), rows("at", dtype.I32), prefix, nil)[0])
+				g.Output("y", graph.Apply(op, rows("q", dtype.F32, 1, h, k), next, g.Input("pages", graph.Of(dtype.I32, 2, len(table))), rows("seqs", dtype.I32), rows("at", dtype.I32), prefix, slopes(g))[0])
 			})
 			if err != nil {
 				t.Fatal(err)
