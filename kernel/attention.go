@@ -36,7 +36,8 @@ func QueryBlocks(t int) int { return (t + tokensQ - 1) / tokensQ }
 func (a *Attention) ScratchAttention(s int) int {
 	tile := 2 * tokensQ * tokensK
 	rows := tokensQ * (2*a.ValueDim + a.KeyDim + 4)
-	product := roundUp(max(tokensK, a.KeyDim, a.ValueDim), microN)*max(tokensK, tokensQ, a.KeyDim, a.ValueDim) + tileM*blockK + tileM*tileN
+	side := max(tokensK, a.KeyDim, a.ValueDim)
+	product := ScratchMatMul(side, side, side, 1)
 	return tile + rows + product + s*(a.KeyDim+a.ValueDim)
 }
 

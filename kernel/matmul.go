@@ -50,10 +50,10 @@ type MatMul struct {
 
 // ScratchMatMul is the number of float32 values that Run needs as scratch for products of at most this size.
 func ScratchMatMul(m, n, k, workers int) int {
-	return (roundUp(min(m, chunkM), microM)+roundUp(min(n, chunkN), microN))*k + workers*tileM*tileN
+	return (ceilTo(min(m, chunkM), microM)+ceilTo(min(n, chunkN), microN))*k + workers*tileM*tileN
 }
 
-func roundUp(n, to int) int { return (n + to - 1) / to * to }
+func ceilTo(n, to int) int { return (n + to - 1) / to * to }
 
 // runner runs a task's indices: a pool, or the calling goroutine.
 type runner interface {
@@ -87,12 +87,12 @@ func (g *MatMul) run(r runner, a, b, c Matrix, scratch []float32) {
 	g.packA, g.packB, g.tiling = packTask{g: g}, packTask{g: g, ofB: true}, tileTask{g}
 	for g.n0 = 0; g.n0 < g.N; g.n0 = g.n1 {
 		g.n1 = min(g.n0+chunkN, g.N)
-		sizeB := roundUp(g.n1-g.n0, microN) * g.depth
+		sizeB := ceilTo(g.n1-g.n0, microN) * g.depth
 		g.packedB = scratch[:sizeB]
 		r.Run((g.n1-g.n0+microN-1)/microN, &g.packB)
 		for g.m0 = 0; g.m0 < g.M; g.m0 = g.m1 {
 			g.m1 = min(g.m0+chunkM, g.M)
-			sizeA := roundUp(g.m1-g.m0, microM) * g.depth
+			sizeA := ceilTo(g.m1-g.m0, microM) * g.depth
 			g.packedA, g.tiles = scratch[sizeB:sizeB+sizeA], scratch[sizeB+sizeA:]
 			r.Run((g.m1-g.m0+microM-1)/microM, &g.packA)
 			r.Run(g.tiling.count(), &g.tiling)
