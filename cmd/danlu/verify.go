@@ -109,7 +109,7 @@ func policyOf(name string) (nn.Policy, error) {
 // cachedRun reads texts through a KV cache, in passes of different sizes, for verification.
 func cachedRun(eng engine.Engine, policy nn.Policy) family.CachedRun {
 	return func(store engine.Store, m family.Model, capacity int) (family.CachedModel, error) {
-		r, err := generate.NewRunner(eng, store, m, generate.Options{Policy: policy, Context: capacity, PageLen: 16, Store: dtype.F32, Chunk: 16})
+		r, err := generate.NewRunner(eng, store, m, generate.Options{Policy: policy, Context: capacity, PageLen: 16, Store: dtype.F32, Chunk: capacity})
 		if err != nil {
 			return nil, err
 		}

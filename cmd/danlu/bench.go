@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"danlu/data"
+	"danlu/dtype"
+	"danlu/family"
+	"danlu/internal/locale"
+	"danlu/internal/parallel"
+	"danlu/kernel"
+	"danlu/optim"
+	"danlu/train"
+	"danlu/weights"
+)
+
+func init() { verbs = append(verbs, newBench) }
+
+func newBench(o *options) *cobra.Command {
+	cmd := &cobra.Command{Use: "bench", Short: locale.Text("Measure speed and memory", "测量速度与内存")}
+	cmd.AddCommand(newBenchTrain(o), newBenchGEMM(o))
+	return cmd
+}
+
+// printJSON prints v as one line of JSON.
+func printJSON(v any) error {
+	line, err := json.Marshal(v)
+	if err == nil {
+		_, err = fmt.Println(string(line))
+	}
+	return err
+}
+
+// shapeOf reads a model's config from a folder, a config.json or a preset.
+func shapeOf(name string) (family.Model, *family.Config, error) {
+	if _, err := os.Stat(name); err == nil {
+		return family.Load(name)
+	}
+	if _, ok := family.PresetConfig(name); ok {
+		return family.Preset(name)
+	}
+	return nil, nil, fmt.Errorf("MODEL: %s: neither a model folder nor a preset; presets are %s", name, strings.Join(family.Presets(), ", "))
+}
+
+func newBenchTrain(o *options) *cobra.Command {
+	var model, precision string
+	var batch, seq, steps int
+	cmd := &cobra.Command{
+		Use:     "train MODEL",
+		Short:   locale.Text("Time training steps of a model with random weights", "测量随机权重模型的训练步速度"),
+		Example: "  danlu bench train smollm2-135m --batch 2 --seq 512 --dtype bf16 --json",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, rest, err := modelArg(cmd, &model, args)
+			if err != nil {
+				return err
+			}
+			if len(rest) > 0 {
+				return fmt.Errorf("unexpected argument %q", rest[0])
+			}
+			m, _, err := shapeOf(name)
+			if err != nil {
+				return err
+			}
+			policy, err := policyOf(precision)
+			if err != nil {
+				return err
+			}
+			if batch < 1 || seq < 2 || steps < 1 || batch > 1<<16 || seq > 1<<22 {
+				return fmt.Errorf("--batch, --seq, --steps: want at least 1, 2 and 1")
+			}
+			eng, err := o.newEngine()
+			if err != nil {
+				return err
+			}
+			defer eng.Close()
+			store := eng.NewStore()
+			defer store.Close()
+			stepper, err := train.NewStepper(train.StepConfig{Engine: eng, Store: store, Model: m, Policy: policy, Objective: train.CrossEntropy(0),
+				Updater: optim.AdamW{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8}})
+			if err != nil {
+				return err
+			}
+			defer stepper.Close()
+			if err := weights.Init(store, stepper.Params(), 0); err != nil {
+				return err
+			}
+			x := randomBatch(batch, seq, m.Info().VocabSize, m.Info().PositionRows)
+			const warm = 2
+			var times []float64
+			loss := 0.0
+			for i := range warm + steps {
+				start := time.Now()
+				if loss, err = benchStep(cmd.Context(), stepper, x, int64(i+1)); err != nil {
+					return failure{err, exitFail}
+				}
+				if i >= warm {
+					times = append(times, time.Since(start).Seconds())
+				}
+			}
+			best := float64(batch*seq) / slices.Min(times)
+			if o.json {
+				return printJSON(map[string]any{"model": name, "batch": batch, "seq": seq, "dtype": precision, "tokens_per_s": best, "step_s": times, "peak_rss_bytes": peakRSS(), "loss": loss})
+			}
+			fmt.Printf("%s %dx%d %s: %.0f tokens/s (best of %d), peak memory %.2f GB, loss %.4f\n", name, batch, seq, precision, best, steps, float64(peakRSS())/1e9, loss)
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&model, "model", "m", "", locale.Text("model, instead of the argument", "模型（代替参数）"))
+	f.IntVar(&batch, "batch", 2, locale.Text("sequences of a step", "每步序列数"))
+	f.IntVar(&seq, "seq", 512, locale.Text("tokens of a sequence", "每条序列的 token 数"))
+	f.IntVar(&steps, "steps", 5, locale.Text("timed steps, after 2 to warm up", "计时步数（预热 2 步之后）"))
+	f.StringVar(&precision, "dtype", "bf16", locale.Text("compute in f32 or bf16", "以 f32 或 bf16 计算"))
+	f.StringVar(&o.engine, "engine", "cpu", locale.Text("cpu or ref", "cpu 或 ref"))
+	f.BoolVar(&o.json, "json", false, locale.Text("print JSON", "输出 JSON"))
+	return cmd
+}
+
+// benchStep is a whole optimiser step: gradients, norm, clipping to 1, update.
+func benchStep(ctx context.Context, s *train.Stepper, x *data.Batch, step int64) (float64, error) {
+	r, err := s.Accumulate(ctx, x, 1/float64(x.Scored), true)
+	if err != nil {
+		return 0, err
+	}
+	norm, err := s.GradNorm(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return r["loss"], s.Apply(ctx, 1e-4, min(1, 1/(norm+1e-6)), step)
+}
+
+// randomBatch is one document per row.
+func randomBatch(b, t, vocab, rows int) *data.Batch {
+	rng := rand.New(rand.NewPCG(1, 2))
+	var sequences []data.Sequence
+	for range b {
+		ids := make([]int32, t)
+		for i := range ids {
+			ids[i] = int32(rng.IntN(min(vocab, 4000)))
+		}
+		sequences = append(sequences, data.Sequence{IDs: ids})
+	}
+	x := data.PadBatch(sequences, t, 0)
+	for x.P < rows {
+		x.Positions = append(x.Positions, x.Positions[:b*t]...)
+		x.P++
+	}
+	return x
+}
+
+func newBenchGEMM(o *options) *cobra.Command {
+	var precision, sizes string
+	cmd := &cobra.Command{
+		Use:     "gemm",
+		Short:   locale.Text("Time matrix products", "测量矩阵乘法速度"),
+		Example: "  danlu bench gemm --dtype bf16 --mkn 1024x1024x1024,2048x576x1536 --json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d, err := dtype.Parse(precision)
+			if err != nil {
+				return err
+			}
+			if d != dtype.F32 && d != dtype.BF16 {
+				return fmt.Errorf("--dtype: want f32 or bf16, got %s", precision)
+			}
+			pool := parallel.NewPool(o.threads)
+			defer pool.Close()
+			var gflops []float64
+			for _, size := range strings.Split(sizes, ",") {
+				m, k, n, err := parseMKN(size)
+				if err != nil {
+					return err
+				}
+				g := timeProduct(pool, m, k, n, d == dtype.BF16)
+				gflops = append(gflops, g)
+				if !o.json {
+					fmt.Printf("%s %s → f32: %.1f GFLOP/s\n", precision, size, g)
+				}
+			}
+			if o.json {
+				return printJSON(map[string]any{"dtype": precision, "output_dtype": "f32", "mkn": strings.Split(sizes, ","), "gflops": gflops})
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&precision, "dtype", "f32", locale.Text("f32 or bf16 factors", "因子类型 f32 或 bf16"))
+	f.StringVar(&sizes, "mkn", "1024x1024x1024,2048x576x1536,2048x576x49152", locale.Text("sizes MxKxN, separated by commas", "尺寸 MxKxN，逗号分隔"))
+	f.BoolVar(&o.json, "json", false, locale.Text("print JSON", "输出 JSON"))
+	return cmd
+}
+
+// parseMKN reads MxKxN.
+func parseMKN(s string) (m, k, n int, err error) {
+	var v [3]int
+	parts := strings.Split(s, "x")
+	for i, p := range parts {
+		if i < 3 {
+			v[i], err = strconv.Atoi(p)
+		}
+		if err != nil || len(parts) != 3 || v[i] < 1 || v[i] > 1<<17 {
+			return 0, 0, 0, fmt.Errorf("--mkn: want MxKxN with sizes of 1 to %d, got %q", 1<<17, s)
+		}
+	}
+	return v[0], v[1], v[2], nil
+}
+
+// timeProduct is the best rate of at least half a second of X·Wᵀ with a weight matrix [N, K], in GFLOP/s.
+func timeProduct(pool *parallel.Pool, m, k, n int, round bool) float64 {
+	rng := rand.New(rand.NewPCG(1, 2))
+	random := func(n int) []float32 {
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = rng.Float32() - 0.5
+		}
+		return x
+	}
+	x, w, c := random(m*k), random(n*k), make([]float32, m*n)
+	scratch := make([]float32, kernel.ScratchMatMul(m, n, k, pool.Workers()))
+	g := kernel.MatMul{M: m, N: n, K: k, Round: round}
+	best := 0.0
+	for start := time.Now(); best == 0 || time.Since(start) < time.Second/2; {
+		t := time.Now()
+		g.Run(pool, kernel.Matrix{F32: x, Row: k, Col: 1}, kernel.Matrix{F32: w, Row: 1, Col: k}, kernel.Matrix{F32: c, Row: n, Col: 1}, scratch)
+		best = max(best, 2*float64(m)*float64(n)*float64(k)/time.Since(t).Seconds()/1e9)
+	}
+	return best
+}
