@@ -38,7 +38,6 @@ func sin32(x float32) float32     { return float32(math.Sin(float64(x))) }
 func cos32(x float32) float32     { return float32(math.Cos(float64(x))) }
 func floor32(x float32) float32   { return float32(math.Floor(float64(x))) }
 func neg32(x float32) float32     { return -x }
-func square32(x float32) float32  { return x * x }
 func abs32(x float32) float32     { return math.Float32frombits(math.Float32bits(x) &^ (1 << 31)) }
 
 func sign32(x float32) float32 {
@@ -53,13 +52,6 @@ func sign32(x float32) float32 {
 
 func max32(a, b float32) float32 {
 	if a != a || a > b {
-		return a
-	}
-	return b
-}
-
-func min32(a, b float32) float32 {
-	if a != a || a < b {
 		return a
 	}
 	return b

@@ -9,6 +9,8 @@ import (
 const (
 	logitBytes = 64 << 20
 	logitRows  = 32
+	// vocabPart is the number of logits whose contributions to dx are summed at a time.
+	vocabPart = 4096
 )
 
 // logitChunk is the number of rows whose logits are held at a time. It depends on the vocabulary only, so that sums over
@@ -103,7 +105,15 @@ func (b *binder) logProbGrad(n *node, op graph.LinearLogProbGrad) error {
 		return nil
 	}
 	l := b.logits(n, op.LinearLogProb, x, w, chunk)
-	gradX := b.product(n, chunk, l.d, l.v, op.Compute)
+	// The sum over the vocabulary goes in parts, whose packed panels take less memory than the whole head's.
+	part := min(l.v, vocabPart)
+	gradX := b.product(n, chunk, l.d, part, op.Compute)
+	sumX := b.floats(n, chunk*l.d)
+	turn := b.chunks(chunk, logitRows, func(i, j int) {
+		if j = min(j, l.m); i < j {
+			put(dx, (l.from+i)*l.d, sumX()[i*l.d:j*l.d])
+		}
+	})
 	gradW := b.product(n, l.v, l.d, chunk, op.Compute)
 	at := func(i, r int) float32 {
 		if v := n.in[i]; v != nil {
@@ -144,7 +154,11 @@ func (b *binder) logProbGrad(n *node, op graph.LinearLogProbGrad) error {
 			}
 			z := l.z()
 			gradX.M = m
-			gradX.run(kernel.Matrix{F32: z, Row: l.v, Col: 1}, matrix(w, 0, l.d, 1), matrix(dx, from*l.d, l.d, 1))
+			for v := 0; v < l.v; v += part {
+				gradX.K, gradX.Accumulate = min(part, l.v-v), v > 0
+				gradX.run(kernel.Matrix{F32: z[v:], Row: l.v, Col: 1}, matrix(w, v*l.d, l.d, 1), kernel.Matrix{F32: sumX(), Row: l.d, Col: 1})
+			}
+			turn()
 			gradW.K, gradW.Accumulate = m, from > 0
 			gradW.run(kernel.Matrix{F32: z, Row: 1, Col: l.v}, matrix(x, from*l.d, l.d, 1), matrix(dw, 0, l.d, 1))
 		}

@@ -37,7 +37,6 @@ const align = 64
 // planner decides where values live.
 type planner struct {
 	storages []*storage
-	scratch  map[*node]*storage
 }
 
 func (p *planner) place(bytes, first, last int) *storage {

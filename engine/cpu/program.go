@@ -21,7 +21,6 @@ type program struct {
 	opts    engine.Options
 	store   *store
 	states  []*state
-	inputs  []*graph.Value
 	rows    int // declared rows of Rows inputs; -1: there are none
 	plans   map[int]*plan
 	arena   []byte
@@ -359,7 +358,6 @@ func (p *program) givenRows(in engine.Tensors) (int, error) {
 // loop is a parallel loop; it implements parallel.Task without allocating when it runs.
 type loop struct {
 	body func(worker, i int)
-	err  []error // of each worker
 }
 
 // Do implements parallel.Task.

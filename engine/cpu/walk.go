@@ -9,7 +9,6 @@ type walk struct {
 	dims         []int    // of the outer axes
 	strides      [][]int  // of each operand along the outer axes
 	step         []int    // of each operand along the inner axis
-	lens         []int    // elements of each operand, for slices
 	size         int      // outer steps of one task
 	cut          int      // inner elements of one task, when there is one outer step
 	_            struct{} // keyed literals only
