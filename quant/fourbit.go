@@ -81,6 +81,9 @@ func (c *Codebook) nearest(x float32) byte {
 	return c.index[lo]
 }
 
+// snap puts x on the grid of 2^16 values from -1 to 1 by which bitsandbytes looks an 8-bit code up on the CPU.
+func snap(x float32) float32 { return float32(math.RoundToEven((float64(x)+1)*32767.5)/32767.5 - 1) }
+
 func (c *Codebook) perByte() int {
 	if len(c.values) == 16 {
 		return 2
@@ -113,7 +116,11 @@ func (c *Codebook) Quantize(codes []byte, absmax, x []float32, block int) error 
 		absmax[b] = abs(farthest(x[from:to]))
 		inv := inverse(absmax[b])
 		for i := from; i < to; i++ {
-			q := c.nearest(x[i] * inv)
+			v := x[i] * inv
+			if c.perByte() == 1 {
+				v = snap(v)
+			}
+			q := c.nearest(v)
 			if c.perByte() == 1 {
 				codes[i] = q
 			} else {

@@ -248,7 +248,7 @@ func near(t *testing.T, what string, got, want []float32, rel float64) {
 	}
 }
 
-// sameCodes allows another code only where the value lies within 1e-6 of the boundary between the two, in the units of x.
+// sameCodes allows another code only where the value lies within 1e-6 of the boundary between the two.
 func sameCodes(t *testing.T, what string, c *Codebook, got, want []byte, absmax, x []float32, block int) {
 	t.Helper()
 	at := func(q []byte, i int) float64 {
@@ -259,7 +259,7 @@ func sameCodes(t *testing.T, what string, c *Codebook, got, want []byte, absmax,
 	}
 	for i := range x {
 		g, w := at(got, i), at(want, i)
-		if v := float64(x[i]) / float64(absmax[i/block]); g != w && !(math.Abs(v-(g+w)/2)*float64(absmax[i/block]) <= 1e-6) {
+		if v := float64(x[i]) / float64(absmax[i/block]); g != w && !(math.Abs(v-(g+w)/2) <= 1e-6) {
 			t.Errorf("%s: value %d (%g): want %g, got %g", what, i, v, w, g)
 			return
 		}
