@@ -18,8 +18,8 @@ type OpenOptions struct {
 	Skip []string // file names
 }
 
-// Open opens the checkpoint in a folder or file: model.safetensors.index.json and its shards, or every .safetensors
-// file of the folder.
+// Open opens the checkpoint in a folder or file: a GGUF file, or model.safetensors.index.json and its shards, or every
+// .safetensors file of the folder.
 func Open(path string, opts OpenOptions) (Source, error) {
 	st, err := os.Stat(path)
 	if err != nil {
@@ -29,7 +29,10 @@ func Open(path string, opts OpenOptions) (Source, error) {
 		if strings.HasSuffix(path, ".safetensors") {
 			return openShards(path, filepath.Dir(path), []string{filepath.Base(path)}, nil)
 		}
-		return nil, fmt.Errorf("weights: %s: want a folder or a .safetensors file", path)
+		if strings.HasSuffix(path, ".gguf") {
+			return OpenGGUF(path)
+		}
+		return nil, fmt.Errorf("weights: %s: want a folder, a .safetensors or a .gguf file", path)
 	}
 	if files, where, err := readIndex(path); err != nil || files != nil {
 		if err != nil {

@@ -7,8 +7,10 @@ import (
 	"sort"
 	"strings"
 
+	"danlu/dtype"
 	"danlu/engine"
 	"danlu/graph"
+	"danlu/quant"
 	"danlu/tensor"
 )
 
@@ -46,7 +48,10 @@ func Load(store engine.Store, specs []*graph.StateSpec, src Source, opts LoadOpt
 	if rename == nil {
 		rename = func(n string) string { return n }
 	}
-	type part struct{ name, file string }
+	type part struct {
+		name, file string
+		dtype      dtype.DType
+	}
 	var parts []part
 	var missing []string
 	var total, done int64
@@ -55,7 +60,7 @@ func Load(store engine.Store, specs []*graph.StateSpec, src Source, opts LoadOpt
 			continue
 		}
 		for i := range spec.Parts() {
-			p := part{name: spec.PartName(i)}
+			p := part{name: spec.PartName(i), dtype: spec.Type.DType}
 			p.file = rename(p.name)
 			switch {
 			case have[p.file]:
@@ -83,7 +88,7 @@ func Load(store engine.Store, specs []*graph.StateSpec, src Source, opts LoadOpt
 	for _, p := range parts {
 		t, err := src.Tensor(p.file)
 		if err == nil {
-			err = store.Set(p.name, t)
+			err = guarded(src, func() error { return set(store, p.name, p.dtype, t) })
 		}
 		if err != nil {
 			return fmt.Errorf("weights: %s: tensor %q: %w", src.Path(), p.file, err)
@@ -94,6 +99,30 @@ func Load(store engine.Store, specs []*graph.StateSpec, src Source, opts LoadOpt
 		}
 	}
 	return nil
+}
+
+// Guarded is implemented by sources that can turn the fault of a file cut short under the program into an error.
+type Guarded interface {
+	Guard(read func() error) error
+}
+
+func guarded(src Source, read func() error) error {
+	if g, ok := src.(Guarded); ok {
+		return g.Guard(read)
+	}
+	return read()
+}
+
+// set fills a part, dequantizing block types that the part does not keep.
+func set(store engine.Store, name string, want dtype.DType, t *tensor.Tensor) error {
+	if t.DType != want && (t.DType.IsQuantized() || t.DType == dtype.F8E4M3 || t.DType == dtype.F8E5M2) {
+		plain := tensor.New(dtype.F32, t.Shape...)
+		if err := quant.Dequantize(t.DType, plain.F32(), t.Data); err != nil {
+			return err
+		}
+		t = plain
+	}
+	return store.Set(name, t)
 }
 
 func some(names []string) string {

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"danlu/engine"
+	"danlu/family"
+	"danlu/internal/locale"
+	"danlu/internal/progress"
+	"danlu/weights"
+)
+
+// opened is a model whose weights can be read.
+type opened struct {
+	model  family.Model
+	source weights.Source
+}
+
+// openModel reads the config of a model folder or GGUF file and opens its weights.
+func openModel(path string) (*opened, error) {
+	if _, ok := family.PresetConfig(path); ok {
+		if _, err := os.Stat(path); err != nil {
+			return nil, fmt.Errorf("MODEL: %s is a shape without weights; give a model folder or a GGUF file", path)
+		}
+	}
+	src, err := weights.Open(path, weights.OpenOptions{Skip: []string{"optimizer.safetensors"}})
+	if err != nil {
+		return nil, err
+	}
+	var m family.Model
+	if g, ok := src.(*weights.GGUF); ok {
+		var config []byte
+		if config, err = g.Config(); err == nil {
+			m, _, err = family.Parse(path, config)
+		}
+	} else if strings.HasSuffix(path, ".safetensors") {
+		m, _, err = family.Load(filepath.Dir(path))
+	} else {
+		m, _, err = family.Load(path)
+	}
+	if err != nil {
+		src.Close()
+		return nil, err
+	}
+	return &opened{m, src}, nil
+}
+
+// load fills a new store with the model's weights.
+func (m *opened) load(eng engine.Engine, quiet bool) (engine.Store, error) {
+	store := eng.NewStore()
+	specs, err := family.Params(m.model)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range specs {
+		if err := store.Declare(s); err != nil {
+			store.Close()
+			return nil, err
+		}
+	}
+	bar := progress.New(os.Stderr, progress.Options{Label: locale.Text("loading", "加载"), Quiet: quiet, Chinese: locale.Chinese()})
+	err = weights.Load(store, specs, m.source, weights.LoadOptions{Ignored: m.model.Info().Ignored, Progress: func(done, total int64) {
+		bar.SetTotal(total)
+		bar.Update(done)
+	}})
+	bar.Done()
+	if err != nil {
+		store.Close()
+		return nil, err
+	}
+	return store, nil
+}
