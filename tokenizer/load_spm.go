@@ -1,0 +1,222 @@
+package tokenizer
+
+import (
+	"fmt"
+	"math"
+	"sort"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// maxVocab bounds the pieces a file may declare.
+const maxVocab = 1 << 22
+
+// spmModel is what a SentencePiece ModelProto (sentencepiece_model.proto) says that encoding needs.
+type spmModel struct {
+	pieces        []string
+	scores        []float32
+	kinds         []Kind
+	modelType     uint64 // 1 unigram, 2 BPE
+	suffix        bool
+	charsmap      []byte
+	dummyPrefix   bool
+	removeSpaces  bool
+	unk, bos, eos int32
+	pad           int32
+}
+
+// protoFields walks the fields of one message. Numbers come as uint64, fixed32 too; strings and messages as bytes.
+func protoFields(b []byte, visit func(num protowire.Number, v uint64, s []byte) error) error {
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		b = b[n:]
+		var v uint64
+		var s []byte
+		switch typ {
+		case protowire.VarintType:
+			v, n = protowire.ConsumeVarint(b)
+		case protowire.Fixed32Type:
+			var w uint32
+			w, n = protowire.ConsumeFixed32(b)
+			v = uint64(w)
+		case protowire.BytesType:
+			s, n = protowire.ConsumeBytes(b)
+		default:
+			n = protowire.ConsumeFieldValue(num, typ, b)
+		}
+		if n < 0 {
+			return fmt.Errorf("field %d: %w", num, protowire.ParseError(n))
+		}
+		if err := visit(num, v, s); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+func parseSPM(data []byte) (*spmModel, error) {
+	m := &spmModel{modelType: 1, dummyPrefix: true, removeSpaces: true, unk: 0, bos: 1, eos: 2, pad: -1}
+	err := protoFields(data, func(num protowire.Number, _ uint64, s []byte) error {
+		switch num {
+		case 1:
+			if len(m.pieces) == maxVocab {
+				return fmt.Errorf("pieces: want at most %d", maxVocab)
+			}
+			piece, score, kind := "", float32(0), Normal
+			err := protoFields(s, func(num protowire.Number, v uint64, s []byte) error {
+				switch num {
+				case 1:
+					piece = string(s)
+				case 2:
+					score = math.Float32frombits(uint32(v))
+				case 3:
+					if v < 1 || v > 6 {
+						return fmt.Errorf("type: want 1 to 6, got %d", v)
+					}
+					kind = Kind(v)
+				}
+				return nil
+			})
+			if err != nil {
+				return fmt.Errorf("piece %d: %w", len(m.pieces), err)
+			}
+			m.pieces, m.scores, m.kinds = append(m.pieces, piece), append(m.scores, score), append(m.kinds, kind)
+		case 2:
+			return protoFields(s, func(num protowire.Number, v uint64, _ []byte) error {
+				switch num {
+				case 3:
+					m.modelType = v
+				case 24:
+					m.suffix = v != 0
+				case 40:
+					m.unk = int32(v)
+				case 41:
+					m.bos = int32(v)
+				case 42:
+					m.eos = int32(v)
+				case 43:
+					m.pad = int32(v)
+				}
+				return nil
+			})
+		case 3:
+			return protoFields(s, func(num protowire.Number, v uint64, s []byte) error {
+				switch num {
+				case 2:
+					m.charsmap = s
+				case 3:
+					m.dummyPrefix = v != 0
+				case 4:
+					m.removeSpaces = v != 0
+				}
+				return nil
+			})
+		}
+		return nil
+	})
+	return m, err
+}
+
+// fromSPM reads a SentencePiece .model file.
+func fromSPM(source string, data []byte) (*Tokenizer, error) {
+	t := newTokenizer(source)
+	m, err := parseSPM(data)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %s: sentencepiece model: %w", source, err)
+	}
+	return t, t.initSPM(m)
+}
+
+// initSPM builds the tokenizer of a SentencePiece vocabulary.
+func (t *Tokenizer) initSPM(m *spmModel) error {
+	n := len(m.pieces)
+	if n == 0 {
+		return t.fail("pieces", "want at least one, got none")
+	}
+	if m.modelType != 2 {
+		return t.fail("trainer_spec.model_type", "want 2 (BPE), got %d", m.modelType)
+	}
+	model := &bpe{toks: make([]string, n), chars: true, unk: -1, fuseUnk: true, metaByte: true}
+	for i := range model.byteID {
+		model.byteID[i] = -1
+	}
+	decoded := make([]string, n)
+	var added []AddedToken
+	var user []AddedToken
+	for i, p := range m.pieces {
+		text := strings.ReplaceAll(p, "\u2581", " ")
+		decoded[i] = text
+		switch m.kinds[i] {
+		case Normal, Unused:
+			model.toks[i] = text
+		case UserDefined:
+			user = append(user, AddedToken{ID: int32(i), Content: text, Normalized: true})
+		case Byte:
+			var v int
+			if _, err := fmt.Sscanf(p, "<0x%02X>", &v); err != nil || v > 255 || v < 0 || len(p) != 6 {
+				return t.fail(fmt.Sprintf("piece %d", i), "want a byte piece such as <0x0A>, got %q", clip(p))
+			}
+			model.byteID[v] = int32(i)
+			model.fallback = true
+			decoded[i] = string([]byte{byte(v)})
+		case Unknown:
+			model.unk = int32(i)
+			decoded[i] = " \u2047 "
+			added = append(added, AddedToken{ID: int32(i), Content: p, Special: true})
+		case Control:
+			decoded[i] = p
+			added = append(added, AddedToken{ID: int32(i), Content: p, Special: true})
+		}
+	}
+	scores := append([]float32(nil), m.scores...)
+	for i, s := range scores {
+		if s != s {
+			return t.fail(fmt.Sprintf("piece %d", i), "score: want a number, got NaN")
+		}
+	}
+	sort.Slice(scores, func(i, j int) bool { return scores[i] > scores[j] })
+	rankOf := make(map[float32]uint32, n)
+	for _, s := range scores {
+		if _, ok := rankOf[s]; !ok {
+			rankOf[s] = uint32(len(rankOf))
+		}
+	}
+	model.table = newStringTable(model.toks)
+	model.finish()
+	model.pairsFromText(func(id int32) uint32 { return rankOf[m.scores[id]] })
+	t.model = model
+	t.setPieces(m.pieces, decoded, m.kinds)
+	t.setAdded(append(added, user...))
+	step := &spmStep{dummyPrefix: m.dummyPrefix, removeSpaces: m.removeSpaces, spaceAsSuffix: m.suffix}
+	if len(user) > 0 {
+		step.keep = newMatcher(user)
+	}
+	if len(m.charsmap) > 0 {
+		c, ok := newCharsmap(m.charsmap)
+		if !ok {
+			return t.fail("normalizer_spec.precompiled_charsmap", "truncated or damaged")
+		}
+		step.charsmap = c
+	}
+	t.normalizer = []normStep{step}
+	t.decode = decodeRules{stripSpace: m.dummyPrefix, stripAll: m.removeSpaces}
+	valid := func(id int32) int32 {
+		if id < 0 || int(id) >= n || m.kinds[id] != Control {
+			return -1
+		}
+		return id
+	}
+	t.bos, t.eos, t.pad = valid(m.bos), valid(m.eos), m.pad
+	if m.pad >= int32(n) {
+		t.pad = -1
+	}
+	if t.bos >= 0 {
+		t.prefix = []int32{t.bos}
+	}
+	return nil
+}

@@ -1,0 +1,182 @@
+package tokenizer
+
+import (
+	"bytes"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// normStep is one stage of a normaliser. It may return its input or write to the state's buffer.
+type normStep interface {
+	apply(text []byte) []byte
+}
+
+func normalize(steps []normStep, text []byte, st *state) []byte {
+	for _, s := range steps {
+		text = s.apply(text)
+	}
+	return text
+}
+
+// formStep is a Unicode normalisation form (UAX 15).
+type formStep struct{ form norm.Form }
+
+func (s formStep) apply(text []byte) []byte {
+	if s.form.IsNormal(text) {
+		return text
+	}
+	return s.form.Bytes(text)
+}
+
+// prependStep puts a string before each segment that is not empty.
+type prependStep string
+
+func (s prependStep) apply(text []byte) []byte {
+	if len(text) == 0 {
+		return text
+	}
+	out := make([]byte, 0, len(text)+len(s))
+	return append(append(out, s...), text...)
+}
+
+// replaceStep replaces a fixed string.
+type replaceStep struct{ from, to string }
+
+func (s replaceStep) apply(text []byte) []byte {
+	if s.from == "" || !bytes.Contains(text, []byte(s.from)) {
+		return text
+	}
+	return bytes.ReplaceAll(text, []byte(s.from), []byte(s.to))
+}
+
+type lowerStep struct{}
+
+func (lowerStep) apply(text []byte) []byte { return bytes.ToLower(text) }
+
+// metaStep reads the visible space U+2581 as the space it stands for.
+var metaStep = replaceStep{"\u2581", " "}
+
+// spmStep is SentencePiece's normaliser (normalizer.cc): mapped prefixes, white space, the dummy prefix.
+type spmStep struct {
+	charsmap      *charsmap // nil: identity
+	keep          *matcher  // user-defined pieces, which stay as they are
+	dummyPrefix   bool
+	removeSpaces  bool
+	spaceAsSuffix bool
+}
+
+func (s *spmStep) apply(text []byte) []byte {
+	if s.charsmap == nil && !s.removeSpaces {
+		out := make([]byte, 0, len(text)+1)
+		if s.dummyPrefix && !s.spaceAsSuffix {
+			out = append(out, ' ')
+		}
+		out = append(out, metaStep.apply(text)...)
+		if s.dummyPrefix && s.spaceAsSuffix {
+			out = append(out, ' ')
+		}
+		return out
+	}
+	out := make([]byte, 0, len(text)+1)
+	if s.dummyPrefix && !s.spaceAsSuffix {
+		out = append(out, ' ')
+	}
+	head := len(out)
+	space := s.removeSpaces
+	for i := 0; i < len(text); {
+		part, n := s.prefix(text[i:])
+		i += n
+		for space && len(part) > 0 && part[0] == ' ' {
+			part = part[1:]
+		}
+		if len(part) > 0 {
+			out = append(out, metaStep.apply(part)...)
+			space = part[len(part)-1] == ' '
+		}
+		if !s.removeSpaces {
+			space = false
+		}
+	}
+	if s.removeSpaces {
+		for len(out) > head && out[len(out)-1] == ' ' {
+			out = out[:len(out)-1]
+		}
+		if len(out) == head {
+			return nil
+		}
+	}
+	if s.dummyPrefix && s.spaceAsSuffix {
+		out = append(out, ' ')
+	}
+	return out
+}
+
+func (s *spmStep) prefix(text []byte) (part []byte, n int) {
+	if s.keep != nil {
+		for _, a := range s.keep.first[text[0]] {
+			if bytes.HasPrefix(text, []byte(a.Content)) {
+				return text[:len(a.Content)], len(a.Content)
+			}
+		}
+	}
+	if s.charsmap != nil {
+		if to, n := s.charsmap.longest(text); n > 0 {
+			return to, n
+		}
+	}
+	n = charLen(text[0])
+	return text[:n], n
+}
+
+// charsmap is SentencePiece's precompiled map: a double-array trie (Aoe 1989; the layout of darts-clone) from byte
+// strings to offsets into a list of zero-terminated replacements.
+type charsmap struct {
+	units []uint32
+	to    []byte
+}
+
+// newCharsmap reads the size of the trie in bytes (little endian), the trie and the replacements.
+func newCharsmap(b []byte) (*charsmap, bool) {
+	if len(b) < 4 {
+		return nil, false
+	}
+	n := int(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24)
+	if n%4 != 0 || n == 0 || n > len(b)-4 {
+		return nil, false
+	}
+	c := &charsmap{units: make([]uint32, n/4), to: b[4+n:]}
+	for i := range c.units {
+		p := b[4+4*i:]
+		c.units[i] = uint32(p[0]) | uint32(p[1])<<8 | uint32(p[2])<<16 | uint32(p[3])<<24
+	}
+	return c, true
+}
+
+// longest returns the replacement of the longest mapped prefix of text and the prefix's length, 0 when there is none.
+func (c *charsmap) longest(text []byte) (to []byte, n int) {
+	offset := func(u uint32) uint32 { return u >> 10 << ((u & (1 << 9)) >> 6) }
+	pos := offset(c.units[0])
+	for i, b := range text {
+		pos ^= uint32(b)
+		if b == 0 || int(pos) >= len(c.units) {
+			break
+		}
+		u := c.units[pos]
+		if u&(1<<31|0xff) != uint32(b) {
+			break
+		}
+		pos ^= offset(u)
+		if u>>8&1 == 1 && int(pos) < len(c.units) {
+			at := int(c.units[pos] & (1<<31 - 1))
+			if at > len(c.to) {
+				break
+			}
+			end := bytes.IndexByte(c.to[at:], 0)
+			if end < 0 {
+				end = len(c.to) - at
+			}
+			to, n = c.to[at:at+end], i+1
+		}
+	}
+	return to, n
+}

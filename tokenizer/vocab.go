@@ -1,0 +1,212 @@
+package tokenizer
+
+import (
+	"hash/maphash"
+	"math/bits"
+)
+
+var hashSeed = maphash.MakeSeed()
+
+// stringTable finds the id of a byte string. The strings themselves stay in toks.
+type stringTable struct {
+	slots []stringSlot
+	mask  uint32
+	toks  []string
+}
+
+type stringSlot struct{ id1, tag uint32 } // id+1, 0: free
+
+// newStringTable indexes the non-empty strings of toks; of equal strings the first counts.
+func newStringTable(toks []string) *stringTable {
+	size := 1 << bits.Len(uint(len(toks)*2+1))
+	t := &stringTable{slots: make([]stringSlot, size), mask: uint32(size - 1), toks: toks}
+	for id, s := range toks {
+		if s == "" {
+			continue
+		}
+		h := maphash.String(hashSeed, s)
+		for i := uint32(h) & t.mask; ; i = (i + 1) & t.mask {
+			if t.slots[i].id1 == 0 {
+				t.slots[i] = stringSlot{uint32(id + 1), uint32(h >> 32)}
+				break
+			}
+			if t.slots[i].tag == uint32(h>>32) && toks[t.slots[i].id1-1] == s {
+				break
+			}
+		}
+	}
+	return t
+}
+
+// find returns the id of b, or -1.
+func (t *stringTable) find(b []byte) int32 {
+	h := maphash.Bytes(hashSeed, b)
+	for i := uint32(h) & t.mask; ; i = (i + 1) & t.mask {
+		s := &t.slots[i]
+		if s.id1 == 0 {
+			return -1
+		}
+		if s.tag == uint32(h>>32) && t.toks[s.id1-1] == string(b) {
+			return int32(s.id1 - 1)
+		}
+	}
+}
+
+// pairTable maps a pair of symbols to its merge: the rank (lower merges first) and the resulting id.
+type pairTable struct {
+	slots []pairSlot
+	shift uint
+	n     int
+}
+
+type pairSlot struct {
+	key      uint64 // left<<32 | right, plus 1 so that 0 is free
+	rank, id uint32
+}
+
+const noRank = ^uint32(0)
+
+func newPairTable(n int) *pairTable {
+	b := bits.Len(uint(n*2 + 1))
+	return &pairTable{slots: make([]pairSlot, 1<<b), shift: uint(64 - b)}
+}
+
+func (t *pairTable) slot(key uint64) uint64 { return key * 0x9e3779b97f4a7c15 >> t.shift }
+
+// add records a merge; of equal pairs the lower rank counts.
+func (t *pairTable) add(left, right int32, rank, id uint32) {
+	if (t.n+1)*2 > len(t.slots) {
+		old := t.slots
+		t.slots, t.shift, t.n = make([]pairSlot, len(old)*2), t.shift-1, 0
+		for _, s := range old {
+			if s.key != 0 {
+				k := s.key - 1
+				t.add(int32(k>>32), int32(uint32(k)), s.rank, s.id)
+			}
+		}
+	}
+	key := (uint64(uint32(left))<<32 | uint64(uint32(right))) + 1
+	mask := uint64(len(t.slots) - 1)
+	for i := t.slot(key); ; i = (i + 1) & mask {
+		s := &t.slots[i]
+		if s.key == 0 {
+			*s = pairSlot{key, rank, id}
+			t.n++
+			return
+		}
+		if s.key == key {
+			if rank < s.rank {
+				s.rank, s.id = rank, id
+			}
+			return
+		}
+	}
+}
+
+// find returns the rank and result of a pair, noRank when it does not merge. Negative symbols never merge.
+func (t *pairTable) find(left, right int32) (rank, id uint32) {
+	key := (uint64(uint32(left))<<32 | uint64(uint32(right))) + 1
+	mask := uint64(len(t.slots) - 1)
+	for i := t.slot(key); ; i = (i + 1) & mask {
+		s := &t.slots[i]
+		if s.key == key {
+			return s.rank, s.id
+		}
+		if s.key == 0 {
+			return noRank, 0
+		}
+	}
+}
+
+// crossSet holds the character borders that lie inside some piece: the bytes of the character before the border and
+// after it, as far as the piece holds them. Text can be cut at every other border without changing any merge.
+type crossSet struct {
+	slots []uint64
+	mask  uint64
+	n     int
+	ascii [128][2]uint64 // bit b of ascii[a]: the border a|b is inside a piece
+}
+
+func crossKey(left, right []byte) uint64 {
+	var k uint64
+	for i, b := range left {
+		k |= uint64(b) << (8 * i)
+	}
+	for i, b := range right {
+		k |= uint64(b) << (32 + 8*i)
+	}
+	return k + 1
+}
+
+func newCrossSet(toks []string) *crossSet {
+	c := &crossSet{slots: make([]uint64, 1<<12), mask: 1<<12 - 1}
+	for _, t := range toks {
+		start := 0 // of the character before p
+		for p := 1; p < len(t); p++ {
+			if t[p]&0xc0 == 0x80 {
+				continue
+			}
+			if p-start <= 4 {
+				end := p + 1
+				for end < len(t) && end < p+4 && t[end]&0xc0 == 0x80 {
+					end++
+				}
+				c.add(crossKey([]byte(t[start:p]), []byte(t[p:end])))
+			}
+			start = p
+		}
+	}
+	for a := range 128 {
+		for b := range 128 {
+			if c.has(crossKey([]byte{byte(a)}, []byte{byte(b)})) {
+				c.ascii[a][b>>6] |= 1 << (b & 63)
+			}
+		}
+	}
+	return c
+}
+
+func (c *crossSet) add(key uint64) {
+	if c.n*2 >= len(c.slots) {
+		old := c.slots
+		c.slots, c.mask, c.n = make([]uint64, len(old)*2), uint64(len(old)*2-1), 0
+		for _, k := range old {
+			if k != 0 {
+				c.add(k)
+			}
+		}
+	}
+	for i := key * 0x9e3779b97f4a7c15 >> 20 & c.mask; ; i = (i + 1) & c.mask {
+		if c.slots[i] == key {
+			return
+		}
+		if c.slots[i] == 0 {
+			c.slots[i] = key
+			c.n++
+			return
+		}
+	}
+}
+
+func (c *crossSet) has(key uint64) bool {
+	for i := key * 0x9e3779b97f4a7c15 >> 20 & c.mask; ; i = (i + 1) & c.mask {
+		if c.slots[i] == key {
+			return true
+		}
+		if c.slots[i] == 0 {
+			return false
+		}
+	}
+}
+
+// crosses reports whether any piece holds the border between two whole characters, or parts of them on either side.
+func (c *crossSet) crosses(left, right []byte) bool {
+	for i := range left {
+		for j := 1; j <= len(right); j++ {
+			if c.has(crossKey(left[i:], right[:j])) {
+				return true
+			}
+		}
+	}
+	return false
+}
