@@ -9,6 +9,9 @@ import (
 	"strings"
 )
 
+// maxFile bounds the vocabulary files that are read whole; the largest published ones are near 35 MB.
+const maxFile = 1 << 28
+
 // Load reads the tokenizer of a model folder or of one file. In a folder it takes the first of tokenizer.json,
 // tokenizer.model, *.tiktoken, vocab.json with merges.txt and *.gguf; Source says which.
 func Load(path string) (*Tokenizer, error) {
@@ -24,6 +27,12 @@ func Load(path string) (*Tokenizer, error) {
 		}
 		return nil, fmt.Errorf("tokenizer: %s: want tokenizer.json, tokenizer.model, *.tiktoken, vocab.json or *.gguf, found none", path)
 	}
+	if strings.HasSuffix(path, ".gguf") {
+		return loadGGUF(path)
+	}
+	if info.Size() > maxFile {
+		return nil, fmt.Errorf("tokenizer: %s: size: want at most %d bytes, got %d", path, maxFile, info.Size())
+	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)
@@ -31,12 +40,6 @@ func Load(path string) (*Tokenizer, error) {
 	name := filepath.Base(path)
 	var t *Tokenizer
 	switch {
-	case bytes.HasPrefix(data, []byte("GGUF")):
-		kv, err := readGGUFMetadata(path, data)
-		if err != nil {
-			return nil, err
-		}
-		return FromGGUF(path, kv)
 	case name == "vocab.json":
 		merges, err := os.ReadFile(filepath.Join(filepath.Dir(path), "merges.txt"))
 		if err != nil {

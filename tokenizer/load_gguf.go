@@ -1,10 +1,10 @@
 package tokenizer
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
 	"strings"
+
+	"danlu/format/gguf"
 )
 
 // FromGGUF builds the tokenizer in a GGUF's metadata: the keys tokenizer.ggml.*, with arrays as []string, []float32 and
@@ -131,104 +131,25 @@ func (t *Tokenizer) initAlphabet(pieces []string, kinds []Kind, merges [][2]stri
 	return t.initBytes(toks, merges)
 }
 
-// readGGUFMetadata reads the key-value part of a GGUF file, version 2 or 3.
-func readGGUFMetadata(source string, b []byte) (map[string]any, error) {
-	bad := func(field string) error {
-		return fmt.Errorf("tokenizer: %s: %s: truncated or damaged GGUF metadata", source, field)
+// loadGGUF reads the vocabulary inside a GGUF file.
+func loadGGUF(path string) (*Tokenizer, error) {
+	f, err := gguf.Open(path)
+	if err != nil {
+		return nil, err
 	}
-	at := 0
-	need := func(n uint64) bool { return n <= uint64(len(b)-at) }
-	u32 := func() uint32 { v := binary.LittleEndian.Uint32(b[at:]); at += 4; return v }
-	u64 := func() uint64 { v := binary.LittleEndian.Uint64(b[at:]); at += 8; return v }
-	str := func() (string, bool) {
-		if !need(8) {
-			return "", false
-		}
-		n := u64()
-		if !need(n) {
-			return "", false
-		}
-		s := string(b[at : at+int(n)])
-		at += int(n)
-		return s, true
-	}
-	size := [13]uint64{1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8}
-	if len(b) < 24 || string(b[:4]) != "GGUF" {
-		return nil, bad("header")
-	}
-	at = 4
-	if v := u32(); v != 2 && v != 3 {
-		return nil, fmt.Errorf("tokenizer: %s: version: want 2 or 3, got %d", source, v)
-	}
-	u64()
-	count := u64()
+	defer f.Close()
 	kv := map[string]any{}
-	for range count {
-		key, ok := str()
-		if !ok || !need(4) {
-			return nil, bad("key")
-		}
-		typ := u32()
-		switch {
-		case typ == 8:
-			s, ok := str()
-			if !ok {
-				return nil, bad(key)
-			}
-			kv[key] = s
-		case typ == 9:
-			if !need(12) {
-				return nil, bad(key)
-			}
-			el, n := u32(), u64()
-			if el == 8 {
-				if n > uint64(len(b)-at)/8 {
-					return nil, bad(key)
+	for _, k := range f.Keys() {
+		if v, ok := f.Value(k); ok && strings.HasPrefix(k, "tokenizer.ggml.") {
+			if u, ok := v.([]uint32); ok {
+				list := make([]int32, len(u))
+				for i := range u {
+					list[i] = int32(u[i])
 				}
-				list := make([]string, n)
-				for i := range list {
-					if list[i], ok = str(); !ok {
-						return nil, bad(key)
-					}
-				}
-				kv[key] = list
-				continue
+				v = list
 			}
-			if el > 12 || size[el] == 0 || n > uint64(len(b)-at)/size[el] {
-				return nil, bad(key)
-			}
-			switch el {
-			case 4, 5:
-				list := make([]int32, n)
-				for i := range list {
-					list[i] = int32(u32())
-				}
-				kv[key] = list
-			case 6:
-				list := make([]float32, n)
-				for i := range list {
-					list[i] = math.Float32frombits(u32())
-				}
-				kv[key] = list
-			default:
-				at += int(n * size[el])
-			}
-		case typ > 12 || size[typ] == 0 || !need(size[typ]):
-			return nil, bad(key)
-		case typ == 4:
-			kv[key] = u32()
-		case typ == 5:
-			kv[key] = int32(u32())
-		case typ == 7:
-			kv[key] = b[at] != 0
-			at++
-		case typ == 10:
-			kv[key] = u64()
-		case typ == 11:
-			kv[key] = int64(u64())
-		default:
-			at += int(size[typ])
+			kv[k] = v
 		}
 	}
-	return kv, nil
+	return FromGGUF(path, kv)
 }

@@ -229,3 +229,6 @@ func (p *deepSeekPattern) match(text []byte, i int) int {
 	}
 	return t.spaceEnd(text, i)
 }
+
+// DigitPattern is Qwen2's pre-tokenizer pattern, in which every digit is a piece of its own.
+const DigitPattern = patternQwen2

@@ -1,0 +1,154 @@
+package tokenizer
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"danlu/internal/numtest"
+)
+
+func builtin(t testing.TB) *Tokenizer {
+	t.Helper()
+	tok, err := Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tok
+}
+
+func TestBuiltin(t *testing.T) {
+	tok := builtin(t)
+	if tok.VocabSize() != 4096 || tok.BOS() != 0 || tok.EOS() != 0 {
+		t.Fatalf("want 4096 ids and BOS and EOS 0, got %d, %d, %d", tok.VocabSize(), tok.BOS(), tok.EOS())
+	}
+	for b := range 256 {
+		if tok.model.byteID[b] < 0 {
+			t.Errorf("byte %d is no piece", b)
+		}
+	}
+	if ids := tok.Encode("2024", Options{}); len(ids) != 4 {
+		t.Errorf("want a piece for each digit, got %v", ids)
+	}
+}
+
+func TestRoundTripAndStream(t *testing.T) {
+	tok := builtin(t)
+	for _, s := range []string{"", " ", "Hello,  world!\n\n", "小猫在树下睡觉。3+4=7", "🙂é\u0301\x00 \u2028", strings.Repeat("啊a", 500)} {
+		ids := tok.Encode(s, Options{})
+		if got := tok.Decode(ids, false); got != s {
+			t.Errorf("round trip: got %q, want %q", got, s)
+		}
+		st := tok.Stream(false)
+		var got strings.Builder
+		for _, id := range ids {
+			got.WriteString(st.Next(id))
+		}
+		got.WriteString(st.Flush())
+		if got.String() != s {
+			t.Errorf("stream: got %q, want %q", got.String(), s)
+		}
+	}
+}
+
+func TestQueuedMergesEqualScanned(t *testing.T) {
+	m := builtin(t).model
+	text := strings.Repeat("once upon a time 小猫和小狗 ", 5)
+	for n := range len(text) {
+		st := new(state)
+		setup := func() int {
+			st.ids, st.at = st.ids[:0], st.at[:0]
+			for i := range n {
+				st.ids, st.at = append(st.ids, m.byteID[text[i]]), append(st.at, int32(i))
+			}
+			st.at = append(st.at, int32(n))
+			return n
+		}
+		k := m.mergeScanned(st, setup())
+		want := append([]int32(nil), st.ids[:k]...)
+		k2 := m.mergeQueued(st, setup())
+		if k2 != k {
+			t.Fatalf("%d bytes: got %d symbols, want %d", n, k2, k)
+		}
+		for i := range want {
+			if st.ids[i] != want[i] {
+				t.Fatalf("%d bytes: symbol %d: got %d, want %d", n, i, st.ids[i], want[i])
+			}
+		}
+	}
+}
+
+func FuzzSPM(f *testing.F) {
+	f.Add([]byte("\x0a\x05\x0a\x03abc"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if tok, err := fromSPM("fuzz", b); err == nil {
+			tok.Decode(tok.Encode("a b\n你", Options{ParseSpecial: true}), false)
+		}
+	})
+}
+
+func FuzzJSON(f *testing.F) {
+	f.Add([]byte(`{"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if tok, err := fromJSON("fuzz", b); err == nil {
+			tok.Decode(tok.Encode("ab 1\n你", Options{ParseSpecial: true, AddSpecial: true}), false)
+		}
+	})
+}
+
+func FuzzTiktoken(f *testing.F) {
+	f.Add([]byte("IQ== 0\nIg== 1\n"))
+	f.Fuzz(func(t *testing.T, b []byte) { _, _ = fromTiktoken("fuzz", b, "qwen", nil) })
+}
+
+func FuzzDecodeValid(f *testing.F) {
+	f.Add([]byte("\xe4\xb8a\xf0\x9f"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if got, want := string(appendValid(nil, b)), strings.ToValidUTF8(string(b), "\uFFFD"); strings.ReplaceAll(got, "\uFFFD", "") != strings.ReplaceAll(want, "\uFFFD", "") {
+			t.Fatalf("got %q, want the valid characters of %q", got, want)
+		}
+	})
+}
+
+func benchText(b *testing.B) string {
+	root := numtest.Goldens(b, "tokenizer_training/corpus")
+	var parts [2][]string
+	for i, n := range []string{"en.txt", "zh.txt"} {
+		data, err := os.ReadFile(filepath.Join(root, n))
+		if err != nil {
+			b.Fatal(err)
+		}
+		parts[i] = strings.SplitAfter(string(data), "\n")
+	}
+	var s strings.Builder
+	for i := range max(len(parts[0]), len(parts[1])) {
+		for _, p := range parts {
+			if i < len(p) {
+				s.WriteString(p[i])
+			}
+		}
+	}
+	return s.String()
+}
+
+// BenchmarkEncode encodes 3 MB of English and Chinese lines in turn, each line once, with a new encoder state.
+func BenchmarkEncode(b *testing.B) {
+	text := benchText(b)
+	root := numtest.Goldens(b, "tokenizers")
+	for _, name := range []string{"llama-spm/tokenizer.model", "llama-bpe/tokenizer.model", "qwen2/ggml-vocab-qwen2.gguf", "baichuan/ggml-vocab-baichuan.gguf",
+		"deepseek-llm/ggml-vocab-deepseek-llm.gguf", "deepseek-v3/tokenizer.json", "glm-10b-chinese/tokenizer.model"} {
+		tok, err := Load(filepath.Join(root, name))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(filepath.Dir(name), func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			ids := make([]int32, 0, len(text))
+			for b.Loop() {
+				tok.free = nil
+				ids = tok.AppendEncode(ids[:0], text, Options{})
+			}
+		})
+	}
+}
