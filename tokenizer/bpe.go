@@ -31,7 +31,6 @@ type state struct {
 	prev  []int32
 	next  []int32
 	queue mergeQueue
-	norm  []byte
 	base  int // where the ids of the current segment start, for fusing unknowns
 }
 

@@ -74,9 +74,9 @@ func clip(s string) string {
 	if len(s) <= limit {
 		return s
 	}
-	for i := limit; ; i-- {
-		if utf8.RuneStart(s[i]) {
-			return s[:i] + "..."
-		}
+	i := limit
+	for i > limit-utf8.UTFMax && !utf8.RuneStart(s[i]) {
+		i--
 	}
+	return s[:i] + "..."
 }

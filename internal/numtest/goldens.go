@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 )
 
@@ -14,8 +13,15 @@ func GoldensDir() string {
 	if dir := os.Getenv("DANLU_GOLDENS"); dir != "" {
 		return dir
 	}
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "..", "..", "testdata", "goldens")
+	// Tests run in their package's folder, somewhere below the module root.
+	root, err := os.Getwd()
+	for err == nil {
+		if _, missing := os.Stat(filepath.Join(root, "go.mod")); missing == nil || filepath.Dir(root) == root {
+			break
+		}
+		root = filepath.Dir(root)
+	}
+	return filepath.Join(root, "testdata", "goldens")
 }
 
 // Goldens returns the folder sub of the reference data. The test fails when the folder is missing or empty,
