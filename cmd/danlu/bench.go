@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,17 +40,6 @@ func printJSON(v any) error {
 	return err
 }
 
-// shapeOf reads a model's config from a folder, a config.json or a preset.
-func shapeOf(name string) (family.Model, *family.Config, error) {
-	if _, err := os.Stat(name); err == nil {
-		return family.Load(name)
-	}
-	if _, ok := family.PresetConfig(name); ok {
-		return family.Preset(name)
-	}
-	return nil, nil, fmt.Errorf("MODEL: %s: neither a model folder nor a preset; presets are %s", name, strings.Join(family.Presets(), ", "))
-}
-
 func newBenchTrain(o *options) *cobra.Command {
 	var model, precision string
 	var batch, seq, steps int
@@ -67,7 +55,7 @@ func newBenchTrain(o *options) *cobra.Command {
 			if len(rest) > 0 {
 				return fmt.Errorf("unexpected argument %q", rest[0])
 			}
-			m, _, err := shapeOf(name)
+			m, _, err := family.Shape(name)
 			if err != nil {
 				return err
 			}

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"danlu/engine"
 	"danlu/family"
@@ -21,31 +18,11 @@ type opened struct {
 
 // openModel reads the config of a model folder or GGUF file and opens its weights.
 func openModel(path string) (*opened, error) {
-	if _, ok := family.PresetConfig(path); ok {
-		if _, err := os.Stat(path); err != nil {
-			return nil, fmt.Errorf("MODEL: %s is a shape without weights; give a model folder or a GGUF file", path)
-		}
-	}
-	src, err := weights.Open(path, weights.OpenOptions{Skip: []string{"optimizer.safetensors"}})
+	c, err := family.Open(path, "optimizer.safetensors")
 	if err != nil {
 		return nil, err
 	}
-	var m family.Model
-	if g, ok := src.(*weights.GGUF); ok {
-		var config []byte
-		if config, err = g.Config(); err == nil {
-			m, _, err = family.Parse(path, config)
-		}
-	} else if strings.HasSuffix(path, ".safetensors") {
-		m, _, err = family.Load(filepath.Dir(path))
-	} else {
-		m, _, err = family.Load(path)
-	}
-	if err != nil {
-		src.Close()
-		return nil, err
-	}
-	return &opened{m, src}, nil
+	return &opened{c.Model, c.Weights}, nil
 }
 
 // load fills a new store with the model's weights.

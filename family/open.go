@@ -1,0 +1,73 @@
+package family
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"danlu/weights"
+)
+
+// Checkpoint is a model folder, a .safetensors file or a GGUF file that is open for reading.
+type Checkpoint struct {
+	Model   Model
+	Config  []byte // config.json, or what a GGUF's metadata stand for
+	Weights weights.Source
+}
+
+// Close closes the weights.
+func (c *Checkpoint) Close() error { return c.Weights.Close() }
+
+// Open reads the config at path and opens the weights beside it. skip names files that are not the model's.
+func Open(path string, skip ...string) (*Checkpoint, error) {
+	if _, ok := PresetConfig(path); ok {
+		if _, err := os.Stat(path); err != nil {
+			return nil, fmt.Errorf("family: %s is a shape without weights; give a model folder or a GGUF file", path)
+		}
+	}
+	src, err := weights.Open(path, weights.OpenOptions{Skip: skip})
+	if err != nil {
+		return nil, err
+	}
+	c := &Checkpoint{Weights: src}
+	where := path
+	if g, ok := src.(*weights.GGUF); ok {
+		c.Config, err = g.Config()
+	} else {
+		if where = filepath.Join(path, configFile); strings.HasSuffix(path, ".safetensors") {
+			where = filepath.Join(filepath.Dir(path), configFile)
+		}
+		if c.Config, err = os.ReadFile(where); err != nil {
+			err = fmt.Errorf("family: %w", err)
+		}
+	}
+	if err == nil {
+		c.Model, _, err = Parse(where, c.Config)
+	}
+	if err != nil {
+		src.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+const configFile = "config.json"
+
+// Shape makes a model without weights: of a preset, or of the config.json in a folder or at a path.
+func Shape(name string) (Model, []byte, error) {
+	where := name
+	data, preset := PresetConfig(name)
+	if st, err := os.Stat(name); err == nil {
+		if st.IsDir() {
+			where = filepath.Join(name, configFile)
+		}
+		if data, err = os.ReadFile(where); err != nil {
+			return nil, nil, fmt.Errorf("family: %w", err)
+		}
+	} else if !preset {
+		return nil, nil, fmt.Errorf("family: %s: neither a model folder nor a preset; presets are %s", name, strings.Join(Presets(), ", "))
+	}
+	m, _, err := Parse(where, data)
+	return m, data, err
+}
