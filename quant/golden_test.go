@@ -321,8 +321,8 @@ func TestGoldenFourBit(t *testing.T) {
 		t.Fatal(err)
 	}
 	near(t, "dq.absmax_dequant", restored, f32(t, f, "dq.absmax_dequant"), 1e-6)
-	y := make([]float32, len(f32(t, f, "dq.input")))
-	if err := NF4.Dequantize(y, raw("dq.q"), restored, 64); err != nil {
+	y := make([]float32, len(f32(t, f, "dq.dequant")))
+	if err := NF4.Dequantize(y, raw("dq.q"), restored[:len(y)/64], 64); err != nil {
 		t.Fatal(err)
 	}
 	near(t, "dq.dequant", y, f32(t, f, "dq.dequant"), 2e-6)
