@@ -119,3 +119,14 @@ func quickGeluGrad32(x float32) float32 {
 	s := 1 / (1 + exp64(-quickC*y))
 	return float32(s + quickC*y*s*(1-s))
 }
+
+func bits32(x float32) uint32     { return math.Float32bits(x) }
+func fromBits32(b uint32) float32 { return math.Float32frombits(b) }
+
+// roundInt rounds to the nearest integer, ties to even; what is no number or too large gives the smallest int32.
+func roundInt(x float32) int32 {
+	if !(abs32(x) < 1<<31) {
+		return math.MinInt32
+	}
+	return int32(math.RoundToEven(float64(x)))
+}

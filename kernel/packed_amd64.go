@@ -1,0 +1,323 @@
+package kernel
+
+import (
+	"unsafe"
+
+	"danlu/dtype"
+	"danlu/internal/cpu"
+)
+
+//go:noescape
+func quantizeAVX512(dst, x unsafe.Pointer, blocks, zero int)
+
+//go:noescape
+func gemvQ8_0(y, w, a unsafe.Pointer, records, panels int, bias unsafe.Pointer)
+
+//go:noescape
+func unpackQ8_0(dst, src unsafe.Pointer, records int)
+
+//go:noescape
+func gemvQ4_0(y, w, a unsafe.Pointer, records, panels int, bias unsafe.Pointer)
+
+//go:noescape
+func unpackQ4_0(dst, src unsafe.Pointer, records int)
+
+//go:noescape
+func gemvQ4_1(y, w, a unsafe.Pointer, records, panels int, bias unsafe.Pointer)
+
+//go:noescape
+func unpackQ4_1(dst, src unsafe.Pointer, records int)
+
+//go:noescape
+func gemvQ5_0(y, w, a unsafe.Pointer, records, panels int, bias unsafe.Pointer)
+
+//go:noescape
+func unpackQ5_0(dst, src unsafe.Pointer, records int)
+
+//go:noescape
+func gemvQ5_1(y, w, a unsafe.Pointer, records, panels int, bias unsafe.Pointer)
+
+//go:noescape
+func unpackQ5_1(dst, src unsafe.Pointer, records int)
+
+//go:noescape
+func gemvQ4_K(y, w, a unsafe.Pointer, records, panels int, bias unsafe.Pointer)
+
+//go:noescape
+func unpackQ4_K(dst, src unsafe.Pointer, records int)
+
+//go:noescape
+func gemvQ5_K(y, w, a unsafe.Pointer, records, panels int, bias unsafe.Pointer)
+
+//go:noescape
+func unpackQ5_K(dst, src unsafe.Pointer, records int)
+
+//go:noescape
+func gemvQ6_K(y, w, a unsafe.Pointer, records, panels int, bias unsafe.Pointer)
+
+//go:noescape
+func unpackQ6_K(dst, src unsafe.Pointer, records int)
+
+//go:noescape
+func gemvQ3_K(y, w, a unsafe.Pointer, records, panels int, bias unsafe.Pointer)
+
+//go:noescape
+func unpackQ3_K(dst, src unsafe.Pointer, records int)
+
+//go:noescape
+func gemvQ2_K(y, w, a unsafe.Pointer, records, panels int, bias unsafe.Pointer)
+
+//go:noescape
+func unpackQ2_K(dst, src unsafe.Pointer, records int)
+
+//go:noescape
+func dotSym32x12(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotSym32x8(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotSym32x4(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotSym32x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotSym32x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func widenSym32(dst, src unsafe.Pointer, blocks, zero int)
+
+//go:noescape
+func dotAff32x12(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotAff32x8(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotAff32x4(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotAff32x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotAff32x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func widenAff32(dst, src unsafe.Pointer, blocks, zero int)
+
+//go:noescape
+func dotSym16x12(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotSym16x8(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotSym16x4(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotSym16x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotSym16x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func widenSym16(dst, src unsafe.Pointer, blocks, zero int)
+
+//go:noescape
+func dotAff16x12(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotAff16x8(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotAff16x4(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotAff16x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotAff16x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func widenAff16(dst, src unsafe.Pointer, blocks, zero int)
+
+//go:noescape
+func wideF32x12(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideF32x8(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideF32x4(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideF32x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideF32x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideF16x12(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideF16x8(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideF16x4(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideF16x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideF16x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideBF16x12(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideBF16x8(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideBF16x4(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideBF16x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideBF16x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+type (
+	gemvKernel   func(y, w, a unsafe.Pointer, records, panels int, bias unsafe.Pointer)
+	unpackKernel func(dst, src unsafe.Pointer, records int)
+	widenKernel  func(dst, src unsafe.Pointer, blocks, zero int)
+	rowsKernel   func(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+)
+
+var gemvs = [256]gemvKernel{
+	dtype.Q8_0: gemvQ8_0,
+	dtype.Q4_0: gemvQ4_0,
+	dtype.Q4_1: gemvQ4_1,
+	dtype.Q5_0: gemvQ5_0,
+	dtype.Q5_1: gemvQ5_1,
+	dtype.Q4_K: gemvQ4_K,
+	dtype.Q5_K: gemvQ5_K,
+	dtype.Q6_K: gemvQ6_K,
+	dtype.Q3_K: gemvQ3_K,
+	dtype.Q2_K: gemvQ2_K,
+}
+
+var unpacks = [256]unpackKernel{
+	dtype.Q8_0: unpackQ8_0,
+	dtype.Q4_0: unpackQ4_0,
+	dtype.Q4_1: unpackQ4_1,
+	dtype.Q5_0: unpackQ5_0,
+	dtype.Q5_1: unpackQ5_1,
+	dtype.Q4_K: unpackQ4_K,
+	dtype.Q5_K: unpackQ5_K,
+	dtype.Q6_K: unpackQ6_K,
+	dtype.Q3_K: unpackQ3_K,
+	dtype.Q2_K: unpackQ2_K,
+}
+
+// tileRows are the numbers of rows of the microkernels, in the order of their tables.
+var tileRows = [...]int{12, 8, 4, 2, 1}
+
+type tiles [len(tileRows)]rowsKernel
+
+// dots and widens are by [affine][halved].
+var (
+	dots                       = [2][2]tiles{{{dotSym32x12, dotSym32x8, dotSym32x4, dotSym32x2, dotSym32x1}, {dotSym16x12, dotSym16x8, dotSym16x4, dotSym16x2, dotSym16x1}}, {{dotAff32x12, dotAff32x8, dotAff32x4, dotAff32x2, dotAff32x1}, {dotAff16x12, dotAff16x8, dotAff16x4, dotAff16x2, dotAff16x1}}}
+	widens                     = [2][2]widenKernel{{widenSym32, widenSym16}, {widenAff32, widenAff16}}
+	wideF32, wideF16, wideBF16 = tiles{wideF32x12, wideF32x8, wideF32x4, wideF32x2, wideF32x1}, tiles{wideF16x12, wideF16x8, wideF16x4, wideF16x2, wideF16x1}, tiles{wideBF16x12, wideBF16x8, wideBF16x4, wideBF16x2, wideBF16x1}
+)
+
+func index(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// run covers the rows with microkernels.
+func (t *tiles) run(c []float32, cRow int, a unsafe.Pointer, aBytes int, w unsafe.Pointer, rows, depth int, bias []float32) {
+	_ = c[(rows-1)*cRow+panelRows-1]
+	for r, i := 0, 0; r < rows; {
+		if rows-r < tileRows[i] {
+			i++
+			continue
+		}
+		t[i](unsafe.Pointer(&c[r*cRow]), 4*cRow, unsafe.Add(a, r*aBytes), aBytes, w, depth, unsafe.Pointer(&bias[0]))
+		r += tileRows[i]
+	}
+}
+
+// quantizeRow is quantizePortable.
+func quantizeRow(dst []byte, x []float32, zero int) {
+	if cpu.Active() < cpu.AVX512 {
+		quantizePortable(dst, x, zero)
+		return
+	}
+	_ = dst[len(x)/blockVals*actBlock-1]
+	quantizeAVX512(unsafe.Pointer(&dst[0]), unsafe.Pointer(&x[0]), len(x)/blockVals, zero)
+}
+
+// gemv multiplies one row with a packed panel if the machine has a kernel that takes it as it is.
+func gemv(d dtype.DType, c []float32, w, act []byte, records int, bias []float32) bool {
+	if cpu.Active() < cpu.AVX512VNNI {
+		return false
+	}
+	_, _ = c[panelRows-1], bias[panelRows-1]
+	gemvs[d](unsafe.Pointer(&c[0]), unsafe.Pointer(&w[0]), unsafe.Pointer(&act[0]), records, 1, unsafe.Pointer(&bias[0]))
+	return true
+}
+
+// unpackPanel is unpackPortable.
+func unpackPanel(d dtype.DType, l *layout, dst, src []byte, records int) {
+	if cpu.Active() < cpu.AVX512 {
+		unpackPortable(d, dst, src, records)
+		return
+	}
+	_, _ = dst[records*l.blocks*l.plainBytes()-1], src[records*l.recordBytes()-1]
+	unpacks[d](unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]), records)
+}
+
+// widenPanel is widenPortable.
+func widenPanel(l *layout, dst []float32, src []byte, blocks int) {
+	if cpu.Active() < cpu.AVX512 {
+		widenPortable(l, dst, src, blocks)
+		return
+	}
+	_, _ = dst[blocks*blockVals*panelRows-1], src[blocks*l.plainBytes()-1]
+	widens[index(l.affine)][index(l.halved)](unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]), blocks, l.zero)
+}
+
+// dotRows multiplies rows of quantized activations, stride bytes apart, with a plain panel.
+func dotRows(l *layout, c []float32, cRow int, act []byte, stride int, w []byte, rows, blocks int, bias []float32) {
+	if cpu.Active() < cpu.AVX512VNNI {
+		for r := range rows {
+			dotPortable(l, c[r*cRow:], act[r*stride:], w, blocks, bias)
+		}
+		return
+	}
+	_, _ = act[(rows-1)*stride+blocks*actBlock-1], w[blocks*l.plainBytes()-1]
+	dots[index(l.affine)][index(l.halved)].run(c, cRow, unsafe.Pointer(&act[0]), stride, unsafe.Pointer(&w[0]), rows, blocks, bias)
+}
+
+// wideRows multiplies float32 rows, aRow values apart, with a packed panel.
+func wideRows(d dtype.DType, c []float32, cRow int, a []float32, aRow int, w []byte, rows, depth int, bias, scratch []float32) {
+	if cpu.Active() < cpu.AVX512 {
+		wideRowsPortable(c, cRow, a, aRow, widePanel(d, w, depth, scratch), rows, depth, bias)
+		return
+	}
+	_ = a[(rows-1)*aRow+depth-1]
+	panel, t := unsafe.Pointer(unsafe.SliceData(w)), &wideF16
+	switch d {
+	case dtype.F16:
+	case dtype.BF16:
+		t = &wideBF16
+	default:
+		panel, t = unsafe.Pointer(unsafe.SliceData(widePanel(d, w, depth, scratch))), &wideF32
+	}
+	t.run(c, cRow, unsafe.Pointer(&a[0]), 4*aRow, panel, rows, depth, bias)
+}

@@ -1,0 +1,176 @@
+package kernel
+
+import (
+	"danlu/dtype"
+	"danlu/internal/parallel"
+)
+
+// PackedMul computes Y [M, Out] = X [M, In] · Wᵀ (+ bias) for packed weights. With Levels the rows of X are rounded to 8
+// bits in blocks of 32, and block types are multiplied as integers; otherwise factors are float32. Each element of Y is
+// summed over the inner index in order, whatever the number of rows, so a row's bytes depend on that row only.
+type PackedMul struct {
+	Type    dtype.DType
+	In, Out int
+	M       int
+	Levels  bool
+	Bias    []float32 // [Out]; nil: none
+
+	x, y       Matrix
+	w          []byte
+	l          *layout
+	act        []float32 // quantized rows, or rows as float32
+	own        []float32 // of each worker
+	ownSize    int
+	from, to   int // the rows in work
+	perTask    int
+	quantizing quantizeTask
+	panels     panelTask
+}
+
+// packedRows is the number of rows that are multiplied at a time: they stay in the second-level cache.
+const packedRows = 144
+
+// taskBytes is about the memory that one task reads when there is one row.
+const taskBytes = 48 << 10
+
+// ScratchPacked is the scratch, in float32 values, of products of at most m rows with weights [*, in].
+func ScratchPacked(m, in, workers int) int {
+	return min(m, packedRows)*max(actStride(in)/4, in) + workers*scratchPanel(in)
+}
+
+func scratchPanel(in int) int { return ScratchUnpack(in) + (packedRows+1)*panelRows }
+
+// Run multiplies with the pool's workers; x and y are row-major. It allocates nothing.
+func (g *PackedMul) Run(pool *parallel.Pool, x Matrix, w []byte, y Matrix, scratch []float32) {
+	g.run(pool, x, w, y, scratch)
+}
+
+// RunAlone multiplies on the calling goroutine; scratch is as for one worker.
+func (g *PackedMul) RunAlone(x Matrix, w []byte, y Matrix, scratch []float32) {
+	g.run(alone{}, x, w, y, scratch)
+}
+
+func (g *PackedMul) run(r runner, x Matrix, w []byte, y Matrix, scratch []float32) {
+	g.x, g.y, g.w = x, y, w
+	if g.l = &layouts[g.Type]; g.l.blocks == 0 {
+		g.Levels = false
+	}
+	size := min(g.M, packedRows) * max(actStride(g.In)/4, g.In)
+	g.act, g.own, g.ownSize = scratch[:size], scratch[size:], scratchPanel(g.In)
+	g.quantizing.g, g.panels.g = g, g
+	panels := Panels(g.Out)
+	for g.from = 0; g.from < g.M; g.from = g.to {
+		g.to = min(g.from+packedRows, g.M)
+		rows := g.to - g.from
+		switch {
+		case !g.Levels && g.x.BF16 == nil:
+		case rows < 4:
+			for i := range rows {
+				g.quantizing.Do(0, i)
+			}
+		default:
+			r.Run(rows, &g.quantizing)
+		}
+		g.perTask = max(1, taskBytes/(rows*max(1, panelBytes(g.Type, g.In))))
+		r.Run((panels+g.perTask-1)/g.perTask, &g.panels)
+	}
+}
+
+// quantizeTask prepares one row of X.
+type quantizeTask struct{ g *PackedMul }
+
+// Do implements parallel.Task.
+func (t *quantizeTask) Do(_, i int) {
+	g := t.g
+	var buf block
+	at := (g.from + i) * g.x.Row
+	stride := actStride(g.In)
+	for k := 0; k < g.In; k = next(k, g.In) {
+		n := next(k, g.In) - k
+		var row []float32
+		if g.x.BF16 != nil {
+			row = buf[:n]
+			bf16ToF32(row, g.x.BF16[at+k:at+k+n])
+		} else {
+			row = g.x.F32[at+k : at+k+n]
+		}
+		if g.Levels {
+			quantizeRow(bytesOf32(g.act)[i*stride+k/blockVals*actBlock:], row, g.l.zero)
+		} else {
+			copy(g.act[i*g.In+k:], row)
+		}
+	}
+}
+
+// panelTask multiplies the rows in work with some panels.
+type panelTask struct{ g *PackedMul }
+
+// noBias is the bias of products without one.
+var noBias [panelRows]float32
+
+// Do implements parallel.Task.
+func (t *panelTask) Do(worker, i int) {
+	g := t.g
+	own := g.own[worker*g.ownSize : (worker+1)*g.ownSize]
+	for p := i * g.perTask; p < min((i+1)*g.perTask, Panels(g.Out)); p++ {
+		n0 := p * panelRows
+		width := min(panelRows, g.Out-n0)
+		bias := noBias[:]
+		if g.Bias != nil {
+			if width == panelRows {
+				bias = g.Bias[n0 : n0+panelRows]
+			} else {
+				bias = own[packedRows*panelRows:][:panelRows]
+				copy(bias, g.Bias[n0:])
+				clear(bias[width:])
+			}
+		}
+		c, cRow := own[:packedRows*panelRows], panelRows
+		direct := width == panelRows && g.y.F32 != nil && g.y.Col == 1
+		if direct {
+			c, cRow = g.y.F32[g.from*g.y.Row+n0:], g.y.Row
+		}
+		g.panel(c, cRow, p, bias, own[(packedRows+1)*panelRows:])
+		if !direct {
+			for r := range g.to - g.from {
+				putRow(g.y, g.from+r, n0, c[r*cRow:r*cRow+width])
+			}
+		}
+	}
+}
+
+// panel computes the columns of one panel.
+func (g *PackedMul) panel(c []float32, cRow, p int, bias, scratch []float32) {
+	rows, size := g.to-g.from, panelBytes(g.Type, g.In)
+	w := g.w[p*size : (p+1)*size]
+	if !g.Levels {
+		a, aRow := g.act, g.In
+		if g.x.BF16 == nil {
+			a, aRow = g.x.F32[g.from*g.x.Row:], g.x.Row
+		}
+		wideRows(g.Type, c, cRow, a, aRow, w, rows, g.In, bias, scratch)
+		return
+	}
+	act, stride := bytesOf32(g.act), actStride(g.In)
+	records := g.In / (g.l.blocks * blockVals)
+	if rows == 1 && gemv(g.Type, c, w, act, records, bias) {
+		return
+	}
+	plain := bytesOf32(scratch)
+	unpackPanel(g.Type, g.l, plain, w, records)
+	dotRows(g.l, c, cRow, act, stride, plain, rows, g.In/blockVals, bias)
+}
+
+// wideRowsPortable multiplies float32 rows with a panel of 16-bit or float32 values, 16 for each inner index.
+func wideRowsPortable(c []float32, cRow int, a []float32, aRow int, panel []float32, rows, depth int, bias []float32) {
+	for r := range rows {
+		var acc [panelRows]float32
+		copy(acc[:], bias)
+		for k, x := range a[r*aRow : r*aRow+depth] {
+			for j, y := range panel[k*panelRows : (k+1)*panelRows] {
+				acc[j] += x * y
+			}
+		}
+		copy(c[r*cRow:], acc[:])
+	}
+}
