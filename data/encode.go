@@ -88,7 +88,8 @@ type ChatEncoder struct {
 	TrainOnPrompt bool // score everything
 	MaskHistory   bool // score the last answer only; the last rounds have priority when truncating
 	// EfficientEOS is the end token that templates without one in their turns put behind the last answer; the label of
-	// the first token of each later round is that end token too. -1: the template writes its own ends.
+	// the first token of each later round (with MaskHistory of each round but the last, as LLaMA-Factory counts rounds
+	// from the end) is that end token too. -1: the template writes its own ends.
 	EfficientEOS int32
 }
 
@@ -141,11 +142,15 @@ func (c *ChatEncoder) Join(pairs []Pair, noLoss func(round int) bool) (seq Seque
 	}
 	for i, p := range pairs {
 		source, target := p.Source[:cuts[i].source], p.Target[:cuts[i].target]
+		afterAnswer := i > 0
+		if c.MaskHistory {
+			afterAnswer = i < len(pairs)-1
+		}
 		seq.IDs = append(append(seq.IDs, source...), target...)
 		for k, id := range source {
 			switch {
 			case c.TrainOnPrompt:
-			case k == 0 && i > 0 && c.EfficientEOS >= 0 && !c.MaskHistory:
+			case k == 0 && afterAnswer && c.EfficientEOS >= 0:
 				id = c.EfficientEOS
 			default:
 				id = Ignore

@@ -74,6 +74,9 @@ func Load(path string) (*Tokenizer, error) {
 		return nil, err
 	}
 	t.original[name] = data
+	if err := t.readConfig(filepath.Dir(path), name); err != nil {
+		return nil, err
+	}
 	return t, nil
 }
 

@@ -51,6 +51,7 @@ type Tokenizer struct {
 
 	raw, rawSpecial   *matcher // tokens matched in the text, without and with special ones
 	norm, normSpecial *matcher // tokens matched in the normalised text
+	written           *matcher // all special tokens and raw's, for EncodeParts
 	normalizer        []normStep
 	pre               []preStep
 	model             *bpe
@@ -137,7 +138,7 @@ func (t *Tokenizer) AppendEncode(dst []int32, text string, o Options) []int32 {
 	if o.ParseSpecial {
 		m = t.rawSpecial
 	}
-	m.split(b, func(p []byte, id int32, first bool) {
+	m.split(b, nil, func(p []byte, id int32, first bool) {
 		if id >= 0 {
 			dst = append(dst, id)
 		} else {
@@ -159,7 +160,7 @@ func (t *Tokenizer) appendSegment(dst []int32, st *state, text []byte, first, pa
 	if parse {
 		m = t.normSpecial
 	}
-	m.split(text, func(p []byte, id int32, f bool) {
+	m.split(text, nil, func(p []byte, id int32, f bool) {
 		switch {
 		case id >= 0:
 			dst = append(dst, id)
@@ -254,6 +255,13 @@ func (t *Tokenizer) setAdded(list []AddedToken) {
 	}
 	t.raw, t.rawSpecial = pick(false, false), pick(false, true)
 	t.norm, t.normSpecial = pick(true, false), pick(true, true)
+	var written []AddedToken
+	for _, a := range list {
+		if a.Content != "" && (a.Special || !a.Normalized) {
+			written = append(written, a)
+		}
+	}
+	t.written = newMatcher(written)
 }
 
 // matcher finds added tokens: at each position the longest, leftmost first.
@@ -278,8 +286,9 @@ func newMatcher(list []AddedToken) *matcher {
 	return m
 }
 
-// split hands text to emit in order: parts (id -1) and the tokens between them.
-func (m *matcher) split(text []byte, emit func(part []byte, id int32, first bool)) {
+// split hands text to emit in order: parts (id -1) and the tokens between them. admit, if not nil, is asked about each
+// special token that stands at text[from:to].
+func (m *matcher) split(text []byte, admit func(from, to int) bool, emit func(part []byte, id int32, first bool)) {
 	if len(text) == 0 {
 		return
 	}
@@ -296,7 +305,8 @@ func (m *matcher) split(text []byte, emit func(part []byte, id int32, first bool
 		}
 		hit := -1
 		for k := range list {
-			if s := list[k].Content; len(s) <= len(text)-i && string(text[i:i+len(s)]) == s && m.fits(&list[k], text, i) {
+			if s := list[k].Content; len(s) <= len(text)-i && string(text[i:i+len(s)]) == s && m.fits(&list[k], text, i) &&
+				(admit == nil || !list[k].Special || admit(i, i+len(s))) {
 				hit = k
 				break
 			}
