@@ -39,7 +39,7 @@ type ChatGLM2 struct {
 
 func newChatGLM2(c *Config) (Model, error) {
 	m := &ChatGLM2{
-		HiddenSize: c.Int("hidden_size"), IntermediateSize: c.Int("ffn_hidden_size"), NumLayers: c.Int("num_layers"),
+		HiddenSize: c.Int("hidden_size"), IntermediateSize: c.Int("ffn_hidden_size"), NumLayers: c.Layers("num_layers"),
 		NumHeads: c.Int("num_attention_heads"), NormEps: c.FloatOr("layernorm_epsilon", 1e-5), QKVBias: c.BoolOr("add_qkv_bias", false),
 		Bias: c.BoolOr("add_bias_linear", false), PostNorm: c.BoolOr("post_layer_norm", true), TieEmbeddings: c.BoolOr("tie_word_embeddings", false),
 		Std: c.InitializerRange(),

@@ -37,7 +37,7 @@ type DeepNormGLM struct {
 
 func newChatGLM1(c *Config) (Model, error) {
 	m := &DeepNormGLM{
-		HiddenSize: c.Int("hidden_size"), IntermediateSize: c.Int("inner_hidden_size"), NumLayers: c.Int("num_layers"),
+		HiddenSize: c.Int("hidden_size"), IntermediateSize: c.Int("inner_hidden_size"), NumLayers: c.Layers("num_layers"),
 		NumHeads: c.Int("num_attention_heads"), NormEps: c.FloatOr("layernorm_epsilon", 1e-5), TwoD: true, EmbeddingShrink: 1, Std: c.InitializerRange(),
 	}
 	c.Want("position_encoding_2d", true)
@@ -48,7 +48,7 @@ func newChatGLM1(c *Config) (Model, error) {
 
 func newGLM130B(c *Config) (Model, error) {
 	m := &DeepNormGLM{
-		HiddenSize: c.Int("hidden_size"), IntermediateSize: c.Int("inner_hidden_size"), NumLayers: c.Int("num_layers"),
+		HiddenSize: c.Int("hidden_size"), IntermediateSize: c.Int("inner_hidden_size"), NumLayers: c.Layers("num_layers"),
 		NumHeads: c.Int("num_attention_heads"), NormEps: c.FloatOr("layernorm_epsilon", 1e-5), Gated: true, TieEmbeddings: true,
 		EmbeddingShrink: c.FloatOr("embedding_gradient_shrink", 1), Std: c.InitializerRange(),
 	}

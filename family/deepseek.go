@@ -37,7 +37,7 @@ const latentEps = 1e-6
 
 func newDeepSeek(c *Config) (Model, error) {
 	m := &DeepSeek{
-		HiddenSize: c.Int("hidden_size"), IntermediateSize: c.Int("intermediate_size"), NumLayers: c.Int("num_hidden_layers"),
+		HiddenSize: c.Int("hidden_size"), IntermediateSize: c.Int("intermediate_size"), NumLayers: c.Layers("num_hidden_layers"),
 		DenseLayers: c.IntOr("first_k_dense_replace", 0), NormEps: c.FloatOr("rms_norm_eps", 1e-6), Activation: c.Activation("hidden_act", "silu"),
 		SharedExperts: c.IntOr("n_shared_experts", 0), MTPLayers: c.IntOr("num_nextn_predict_layers", 0),
 		TieEmbeddings: c.BoolOr("tie_word_embeddings", false), Std: c.InitializerRange(),

@@ -122,9 +122,9 @@ func Load(path string) (Model, *Config, error) {
 	if st, err := os.Stat(path); err == nil && st.IsDir() {
 		path = filepath.Join(path, "config.json")
 	}
-	data, err := os.ReadFile(path)
+	data, err := readConfig(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("family: %w", err)
+		return nil, nil, err
 	}
 	return Parse(path, data)
 }
@@ -214,15 +214,27 @@ func (c *Config) get(key string, v any) bool {
 	return true
 }
 
+// Bounds on what a config may ask for, far above what any model has, so that a damaged one costs no memory.
+const (
+	maxSize   = 1<<31 - 1
+	maxLayers = 1 << 13
+	maxRotary = 1 << 16
+)
+
 // Int reads a required positive integer below 2^31.
-func (c *Config) Int(key string) int {
+func (c *Config) Int(key string) int { return c.intUpTo(key, maxSize) }
+
+// Layers reads a required number of layers.
+func (c *Config) Layers(key string) int { return c.intUpTo(key, maxLayers) }
+
+func (c *Config) intUpTo(key string, most int) int {
 	var n int
 	if !c.get(key, &n) {
 		c.Errorf(key, "is missing")
 		return 1
 	}
-	if n <= 0 || n >= 1<<31 {
-		c.Errorf(key, "want a positive integer below 2^31, got %d", n)
+	if n <= 0 || n > most {
+		c.Errorf(key, "want a positive integer up to %d, got %d", most, n)
 		return 1
 	}
 	return n
@@ -343,6 +355,10 @@ func (c *Config) Activation(key, def string) graph.ActivationKind {
 
 // Rope reads rope_theta and rope_scaling, or rope_parameters, which newer configs write for both.
 func (c *Config) Rope(dim, maxPosition int, defaultTheta float64) nn.Rope {
+	if dim > maxRotary {
+		c.Errorf("head_dim", "rotary embeddings of %d values exceed %d", dim, maxRotary)
+		dim = 2
+	}
 	r := nn.Rope{Dim: dim, MaxPosition: maxPosition, Theta: c.FloatOr("rope_theta", defaultTheta)}
 	key := "rope_scaling"
 	c.used[key], c.used["rope_parameters"] = true, true

@@ -28,7 +28,7 @@ type InfillingGLM struct {
 const infillingEps = 1e-5
 
 func newInfillingGLM(c *Config) (Model, error) {
-	m := &InfillingGLM{HiddenSize: c.Int("hidden_size"), NumLayers: c.Int("num_layers"), NumHeads: c.Int("num_attention_heads"),
+	m := &InfillingGLM{HiddenSize: c.Int("hidden_size"), NumLayers: c.Layers("num_layers"), NumHeads: c.Int("num_attention_heads"),
 		Positions: c.Int("max_sequence_length") + 1, Activation: c.Activation("hidden_act", "gelu_new"), Std: c.InitializerRange()}
 	if m.HiddenSize%m.NumHeads != 0 {
 		c.Errorf("num_attention_heads", "want a divisor of hidden_size %d, got %d", m.HiddenSize, m.NumHeads)

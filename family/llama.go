@@ -45,7 +45,7 @@ func readLlama(c *Config, theta float64) *Llama {
 	m := &Llama{
 		HiddenSize:       c.Int("hidden_size"),
 		IntermediateSize: c.Int("intermediate_size"),
-		NumLayers:        c.Int("num_hidden_layers"),
+		NumLayers:        c.Layers("num_hidden_layers"),
 		NumHeads:         c.Int("num_attention_heads"),
 		NormEps:          c.FloatOr("rms_norm_eps", 1e-6),
 		Activation:       c.Activation("hidden_act", "silu"),

@@ -38,9 +38,7 @@ func Open(path string, skip ...string) (*Checkpoint, error) {
 		if where = filepath.Join(path, configFile); strings.HasSuffix(path, ".safetensors") {
 			where = filepath.Join(filepath.Dir(path), configFile)
 		}
-		if c.Config, err = os.ReadFile(where); err != nil {
-			err = fmt.Errorf("family: %w", err)
-		}
+		c.Config, err = readConfig(where)
 	}
 	if err == nil {
 		c.Model, _, err = Parse(where, c.Config)
@@ -54,6 +52,24 @@ func Open(path string, skip ...string) (*Checkpoint, error) {
 
 const configFile = "config.json"
 
+// maxConfig bounds config files, which have a few KB.
+const maxConfig = 1 << 24
+
+func readConfig(path string) ([]byte, error) {
+	st, err := os.Stat(path)
+	if err == nil && st.Size() > maxConfig {
+		err = fmt.Errorf("%s: %d bytes exceed %d", path, st.Size(), maxConfig)
+	}
+	var data []byte
+	if err == nil {
+		data, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("family: %w", err)
+	}
+	return data, nil
+}
+
 // Shape makes a model without weights: of a preset, or of the config.json in a folder or at a path.
 func Shape(name string) (Model, []byte, error) {
 	where := name
@@ -62,8 +78,8 @@ func Shape(name string) (Model, []byte, error) {
 		if st.IsDir() {
 			where = filepath.Join(name, configFile)
 		}
-		if data, err = os.ReadFile(where); err != nil {
-			return nil, nil, fmt.Errorf("family: %w", err)
+		if data, err = readConfig(where); err != nil {
+			return nil, nil, err
 		}
 	} else if !preset {
 		return nil, nil, fmt.Errorf("family: %s: neither a model folder nor a preset; presets are %s", name, strings.Join(Presets(), ", "))

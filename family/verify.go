@@ -181,12 +181,16 @@ func (v *verification) load(src weights.Source) error {
 	if err != nil {
 		return err
 	}
+	opts := weights.LoadOptions{Ignored: v.model.Info().Ignored}
+	if err := weights.Check(specs, src, opts); err != nil {
+		return err
+	}
 	for _, spec := range specs {
 		if err := v.store.Declare(spec); err != nil {
 			return err
 		}
 	}
-	return weights.Load(v.store, specs, src, weights.LoadOptions{Ignored: v.model.Info().Ignored})
+	return weights.Load(v.store, specs, src, opts)
 }
 
 // ints reads an integer tensor of the reference data as int32.

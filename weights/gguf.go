@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 
+	"danlu/dtype"
 	"danlu/format/gguf"
 	"danlu/nn"
 	"danlu/tensor"
@@ -91,6 +92,19 @@ func (g *GGUF) Guard(read func() error) error { return g.file.Guard(read) }
 
 // File is the file itself, for its tokenizer and template.
 func (g *GGUF) File() *gguf.File { return g.file }
+
+// Describe implements Source.
+func (g *GGUF) Describe(name string) (dtype.DType, []int, error) {
+	inner, ok := g.inner[name]
+	if !ok {
+		return dtype.Invalid, nil, fmt.Errorf("gguf: %s: tensor %q: is missing", g.Path(), name)
+	}
+	t, err := g.file.Tensor(inner)
+	if err != nil {
+		return dtype.Invalid, nil, err
+	}
+	return t.DType, t.Shape, nil
+}
 
 // Tensor implements Source.
 func (g *GGUF) Tensor(name string) (*tensor.Tensor, error) {

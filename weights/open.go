@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strings"
 
+	"danlu/dtype"
 	"danlu/format/safetensors"
 	"danlu/tensor"
 )
@@ -72,11 +73,22 @@ next:
 
 const indexFile = "model.safetensors.index.json"
 
+// maxIndex bounds the index file; DeepSeek-V3's has 9 MB.
+const maxIndex = 1 << 28
+
 // readIndex reads a sharded checkpoint's index: its files, sorted, and the file of each tensor.
 func readIndex(dir string) (files []string, where map[string]string, err error) {
-	data, err := os.ReadFile(filepath.Join(dir, indexFile))
+	path := filepath.Join(dir, indexFile)
+	st, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil, nil
+	}
+	if err == nil && st.Size() > maxIndex {
+		err = fmt.Errorf("%s: %d bytes exceed %d", indexFile, st.Size(), maxIndex)
+	}
+	var data []byte
+	if err == nil {
+		data, err = os.ReadFile(path)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("weights: %w", err)
@@ -148,6 +160,15 @@ func (s *shards) Path() string { return s.path }
 
 // Names implements Source.
 func (s *shards) Names() []string { return s.names }
+
+// Describe implements Source.
+func (s *shards) Describe(name string) (dtype.DType, []int, error) {
+	t, err := s.Tensor(name)
+	if err != nil {
+		return dtype.Invalid, nil, err
+	}
+	return t.DType, t.Shape, nil
+}
 
 // Tensor implements Source.
 func (s *shards) Tensor(name string) (*tensor.Tensor, error) {

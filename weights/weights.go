@@ -18,6 +18,8 @@ import (
 type Source interface {
 	Path() string
 	Names() []string
+	// Describe returns a tensor's type and shape without reading its values.
+	Describe(name string) (dtype.DType, []int, error)
 	Tensor(name string) (*tensor.Tensor, error)
 	Close() error
 }
@@ -37,43 +39,63 @@ type LoadOptions struct {
 // maxListed is how many names an error lists.
 const maxListed = 5
 
-// Load fills the parameters and buffers among specs from src: each must be there in its shape, and every tensor of src
-// must be one of them or ignored.
-func Load(store engine.Store, specs []*graph.StateSpec, src Source, opts LoadOptions) error {
+// Check makes sure, before anything is allocated, that Load will find what it needs: each parameter and buffer among
+// specs is in src in its shape, and every tensor of src is one of them or ignored.
+func Check(specs []*graph.StateSpec, src Source, opts LoadOptions) error {
+	_, err := match(specs, src, opts)
+	return err
+}
+
+// matched is a part of a state and the tensor that fills it.
+type matched struct {
+	name, file string
+	dtype      dtype.DType // as the store keeps it
+	bytes      int64       // in the file
+}
+
+func match(specs []*graph.StateSpec, src Source, opts LoadOptions) ([]matched, error) {
 	have := map[string]bool{}
 	for _, n := range src.Names() {
 		have[n] = true
 	}
-	rename := opts.Rename
-	if rename == nil {
-		rename = func(n string) string { return n }
-	}
-	type part struct {
-		name, file string
-		dtype      dtype.DType
-	}
-	var parts []part
+	var parts []matched
 	var missing []string
-	var total, done int64
 	for _, spec := range specs {
 		if spec.Role != graph.Param && spec.Role != graph.Buffer {
 			continue
 		}
 		for i := range spec.Parts() {
-			p := part{name: spec.PartName(i), dtype: spec.Type.DType}
-			p.file = rename(p.name)
+			p := matched{name: spec.PartName(i), dtype: spec.Type.DType}
+			p.file = p.name
+			if opts.Rename != nil {
+				p.file = opts.Rename(p.name)
+			}
 			switch {
 			case have[p.file]:
+				d, shape, err := src.Describe(p.file)
+				if err != nil {
+					return nil, err
+				}
+				if want := spec.PartType().Shape; !slices.Equal(shape, want) {
+					return nil, fmt.Errorf("weights: %s: tensor %q: want shape %v, got %v", src.Path(), p.file, want, shape)
+				}
+				if !d.IsFloat() {
+					return nil, fmt.Errorf("weights: %s: tensor %q: want real numbers, got %v", src.Path(), p.file, d)
+				}
+				p.bytes = int64(d.Bytes(tensor.Len(shape)))
 				parts = append(parts, p)
 				delete(have, p.file)
-				total += int64(spec.PartType().Bytes())
 			case opts.Optional == nil || !opts.Optional(p.name):
 				missing = append(missing, p.file)
+			}
+			if len(missing) > maxListed {
+				// A config may ask for any number of layers: what is missing is not counted to the end.
+				return nil, fmt.Errorf("weights: %s: tensors are missing: %s", src.Path(), some(missing))
 			}
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("weights: %s: %d tensors are missing: %s", src.Path(), len(missing), some(missing))
+		return nil, fmt.Errorf("weights: %s: %d tensors are missing: %s", src.Path(), len(missing), some(missing))
 	}
 	var extra []string
 	for n := range have {
@@ -83,19 +105,34 @@ func Load(store engine.Store, specs []*graph.StateSpec, src Source, opts LoadOpt
 	}
 	if len(extra) > 0 {
 		sort.Strings(extra)
-		return fmt.Errorf("weights: %s: %d tensors belong to no part of the model: %s", src.Path(), len(extra), some(extra))
+		return nil, fmt.Errorf("weights: %s: %d tensors belong to no part of the model: %s", src.Path(), len(extra), some(extra))
+	}
+	return parts, nil
+}
+
+// Load fills the parameters and buffers among specs from src, which must pass Check.
+func Load(store engine.Store, specs []*graph.StateSpec, src Source, opts LoadOptions) error {
+	parts, err := match(specs, src, opts)
+	if err != nil {
+		return err
+	}
+	var total, done int64
+	for _, p := range parts {
+		total += p.bytes
 	}
 	for _, p := range parts {
-		t, err := src.Tensor(p.file)
-		if err == nil {
-			err = guarded(src, func() error { return set(store, p.name, p.dtype, t) })
-		}
+		err := guarded(src, func() error {
+			t, err := src.Tensor(p.file)
+			if err != nil {
+				return err
+			}
+			return set(store, p.name, p.dtype, t)
+		})
 		if err != nil {
 			return fmt.Errorf("weights: %s: tensor %q: %w", src.Path(), p.file, err)
 		}
-		if opts.Progress != nil {
-			done += int64(len(t.Data))
-			opts.Progress(done, max(done, total))
+		if done += p.bytes; opts.Progress != nil {
+			opts.Progress(done, total)
 		}
 	}
 	return nil

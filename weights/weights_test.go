@@ -121,6 +121,32 @@ func TestShards(t *testing.T) {
 	}
 }
 
+// TestCutWhileMapped cuts a checkpoint short after it was opened and checked: loading it is an error, not a fault.
+func TestCutWhileMapped(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "model.safetensors")
+	writeFile(t, path, map[string][]int{"big": {1 << 20}}, 1)
+	specs := []*graph.StateSpec{{Label: "big", Type: graph.Of(dtype.F32, 1<<20)}}
+	src, err := Open(dir, OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	if err := Check(specs, src, LoadOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 1<<12); err != nil {
+		t.Skip("the system does not cut mapped files: ", err)
+	}
+	store := ref.New().NewStore()
+	if err := store.Declare(specs[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := Load(store, specs, src, LoadOptions{}); err == nil || !strings.Contains(err.Error(), "model.safetensors: became shorter while it was read") {
+		t.Errorf("a file that was cut short was loaded: %v", err)
+	}
+}
+
 func TestInitDependsOnNames(t *testing.T) {
 	fill := func(specs []*graph.StateSpec) []float32 {
 		store := ref.New().NewStore()

@@ -27,22 +27,26 @@ func openModel(path string) (*opened, error) {
 
 // load fills a new store with the model's weights.
 func (m *opened) load(eng engine.Engine, quiet bool) (engine.Store, error) {
-	store := eng.NewStore()
 	specs, err := family.Params(m.model)
 	if err != nil {
 		return nil, err
 	}
+	bar := progress.New(os.Stderr, progress.Options{Label: locale.Text("loading", "加载"), Quiet: quiet, Chinese: locale.Chinese()})
+	opts := weights.LoadOptions{Ignored: m.model.Info().Ignored, Progress: func(done, total int64) {
+		bar.SetTotal(total)
+		bar.Update(done)
+	}}
+	if err := weights.Check(specs, m.source, opts); err != nil {
+		return nil, err
+	}
+	store := eng.NewStore()
 	for _, s := range specs {
 		if err := store.Declare(s); err != nil {
 			store.Close()
 			return nil, err
 		}
 	}
-	bar := progress.New(os.Stderr, progress.Options{Label: locale.Text("loading", "加载"), Quiet: quiet, Chinese: locale.Chinese()})
-	err = weights.Load(store, specs, m.source, weights.LoadOptions{Ignored: m.model.Info().Ignored, Progress: func(done, total int64) {
-		bar.SetTotal(total)
-		bar.Update(done)
-	}})
+	err = weights.Load(store, specs, m.source, opts)
 	bar.Done()
 	if err != nil {
 		store.Close()

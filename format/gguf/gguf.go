@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/bits"
 	"path/filepath"
+	"sort"
 	"unicode/utf8"
 
 	"danlu/dtype"
@@ -179,7 +180,16 @@ func (f *File) parseTensors(r *reader, n uint64) error {
 	if r.err != nil {
 		return r.err
 	}
-	start := (r.at + alignment - 1) / alignment * alignment
+	return f.place(r.data, (r.at+alignment-1)/alignment*alignment, offsets)
+}
+
+// place points every tensor at its bytes, offsets[i] after start, and makes sure that no two share any.
+func (f *File) place(data []byte, start uint64, offsets []uint64) error {
+	type span struct {
+		name     string
+		from, to uint64
+	}
+	var spans []span
 	for i, name := range f.names {
 		t := f.tensors[name]
 		size, err := tensor.CheckedLen(t.Shape)
@@ -191,10 +201,19 @@ func (f *File) parseTensors(r *reader, n uint64) error {
 		}
 		from, c1 := bits.Add64(start, offsets[i], 0)
 		to, c2 := bits.Add64(from, uint64(t.DType.Bytes(size)), 0)
-		if c1+c2 != 0 || to > uint64(len(r.data)) {
-			return fmt.Errorf("tensor %q: its %d bytes at %d end beyond the file of %d", name, t.DType.Bytes(size), from, len(r.data))
+		if c1+c2 != 0 || to > uint64(len(data)) {
+			return fmt.Errorf("tensor %q: its %d bytes at %d end beyond the file of %d", name, t.DType.Bytes(size), from, len(data))
 		}
-		t.Data = r.data[from:to:to]
+		t.Data = data[from:to:to]
+		if from < to {
+			spans = append(spans, span{name, from, to})
+		}
+	}
+	sort.Slice(spans, func(i, j int) bool { return spans[i].from < spans[j].from })
+	for i := 1; i < len(spans); i++ {
+		if a, b := spans[i-1], spans[i]; b.from < a.to {
+			return fmt.Errorf("tensor %q: overlaps tensor %q", b.name, a.name)
+		}
 	}
 	return nil
 }

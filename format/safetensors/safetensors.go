@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sort"
+	"unicode/utf8"
 
 	"danlu/dtype"
 	"danlu/internal/mmap"
@@ -76,6 +77,7 @@ func (f *File) parse(data []byte) error {
 		return err
 	}
 	f.metadata, f.tensors = map[string]string{}, make(map[string]*tensor.Tensor, len(names))
+	var spans []span
 	for _, name := range names {
 		if name == "__metadata__" {
 			if err := json.Unmarshal(entries[name], &f.metadata); err != nil {
@@ -83,18 +85,22 @@ func (f *File) parse(data []byte) error {
 			}
 			continue
 		}
-		t, err := f.tensor(entries[name], body)
+		t, from, err := decodeEntry(entries[name], body)
 		if err != nil {
 			return fmt.Errorf("tensor %q: %w", name, err)
 		}
 		f.tensors[name] = t
 		f.names = append(f.names, name)
+		spans = append(spans, span{name, from, from + uint64(len(t.Data))})
 	}
-	return f.checkCover(entries, len(body))
+	return checkCover(spans, len(body))
 }
 
 // parseHeader decodes the top level in order and refuses names given twice.
 func parseHeader(header []byte) ([]string, map[string]json.RawMessage, error) {
+	if !utf8.Valid(header) {
+		return nil, nil, fmt.Errorf("header: is not valid UTF-8")
+	}
 	dec := json.NewDecoder(bytes.NewReader(header))
 	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {
 		return nil, nil, fmt.Errorf("header: want a JSON object")
@@ -128,42 +134,40 @@ func parseHeader(header []byte) ([]string, map[string]json.RawMessage, error) {
 	return names, entries, nil
 }
 
-func (f *File) tensor(raw json.RawMessage, body []byte) (*tensor.Tensor, error) {
+// decodeEntry reads a tensor's description: the tensor, a view of body, and where in body it starts.
+func decodeEntry(raw json.RawMessage, body []byte) (*tensor.Tensor, uint64, error) {
 	var e entry
 	if err := json.Unmarshal(raw, &e); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	d, ok := dtypes[e.DType]
 	if !ok {
-		return nil, fmt.Errorf("dtype: %q is not supported", e.DType)
+		return nil, 0, fmt.Errorf("dtype: %q is not supported", e.DType)
+	}
+	if e.Shape == nil {
+		return nil, 0, fmt.Errorf("shape: is missing")
 	}
 	if len(e.Offsets) != 2 || e.Offsets[0] > e.Offsets[1] || e.Offsets[1] > uint64(len(body)) {
-		return nil, fmt.Errorf("data_offsets: %v do not lie within the %d bytes of data", e.Offsets, len(body))
+		return nil, 0, fmt.Errorf("data_offsets: %v do not lie within the %d bytes of data", e.Offsets, len(body))
 	}
 	n, err := tensor.CheckedLen(e.Shape)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if got := e.Offsets[1] - e.Offsets[0]; got != uint64(d.Bytes(n)) {
-		return nil, fmt.Errorf("shape %v of %s: want %d bytes, got %d", e.Shape, e.DType, d.Bytes(n), got)
+		return nil, 0, fmt.Errorf("shape %v of %s: want %d bytes, got %d", e.Shape, e.DType, d.Bytes(n), got)
 	}
-	return &tensor.Tensor{DType: d, Shape: e.Shape, Data: body[e.Offsets[0]:e.Offsets[1]:e.Offsets[1]]}, nil
+	return &tensor.Tensor{DType: d, Shape: e.Shape, Data: body[e.Offsets[0]:e.Offsets[1]:e.Offsets[1]]}, e.Offsets[0], nil
+}
+
+// span is the part of the data that a tensor takes.
+type span struct {
+	name     string
+	from, to uint64
 }
 
 // checkCover makes sure that the tensors lie behind each other and fill the data.
-func (f *File) checkCover(entries map[string]json.RawMessage, size int) error {
-	type span struct {
-		name     string
-		from, to uint64
-	}
-	var spans []span
-	for _, name := range f.names {
-		var e entry
-		if err := json.Unmarshal(entries[name], &e); err != nil {
-			return err
-		}
-		spans = append(spans, span{name, e.Offsets[0], e.Offsets[1]})
-	}
+func checkCover(spans []span, size int) error {
 	sort.Slice(spans, func(i, j int) bool {
 		return spans[i].from < spans[j].from || spans[i].from == spans[j].from && spans[i].to < spans[j].to
 	})

@@ -16,17 +16,20 @@ type File struct {
 
 // Open maps a regular file. An empty file has nil Data.
 func Open(path string) (*File, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("mmap: %w", err)
+	}
+	if !st.Mode().IsRegular() { // before opening, which waits for a writer of a pipe
+		return nil, fmt.Errorf("mmap: %s: not a regular file", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("mmap: %w", err)
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
+	if st, err = f.Stat(); err != nil {
 		return nil, fmt.Errorf("mmap: %w", err)
-	}
-	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("mmap: %s: not a regular file", path)
 	}
 	size := st.Size()
 	if int64(int(size)) != size {
