@@ -1,6 +1,8 @@
 package data
 
 import (
+	"maps"
+
 	"danlu/tensor"
 )
 
@@ -28,6 +30,18 @@ type Batch struct {
 	Sequences int
 	// Labelled holds KTO's tags of the samples, in row order; nil otherwise.
 	Labelled []bool
+	// Extra are further inputs of an objective by name.
+	Extra map[string]*tensor.Tensor
+}
+
+// repeatPositions gives a plain batch p equal rows of positions.
+func (x *Batch) repeatPositions(p int) {
+	if x.P > 1 {
+		return
+	}
+	for one := x.Positions; x.P < p; x.P++ {
+		x.Positions = append(x.Positions, one...)
+	}
 }
 
 func newBatch(b, t, p int, pad int32) *Batch {
@@ -81,6 +95,7 @@ func (x *Batch) Tensors() map[string]*tensor.Tensor {
 	if x.Prefix != nil {
 		m["prefix"] = tensor.FromI32(x.Prefix, x.B)
 	}
+	maps.Copy(m, x.Extra)
 	return m
 }
 

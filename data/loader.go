@@ -20,6 +20,7 @@ type LoaderOptions struct {
 	FixedShape   bool   // always T tokens and B rows; else the longest row rounded up to PadMultiple
 	PadMultiple  int    // default 8
 	PadID        int32
+	PositionRows int       // P of plain rows, whose positions are the same in each; default 1
 	Infill       *Infiller // GLM's objective instead of next-token prediction; needs PackNone
 	// Layout, if set, lays each sample out for an objective of its own (ChatGLM's prompts); needs PackNone.
 	Layout func(s *Sample) (Layout, error)
@@ -45,6 +46,7 @@ type Loader struct {
 	order *Permutation
 	at    State
 	cut   int64
+	long  int // tokens of the longest sample
 }
 
 // State is a place between two steps, stored with a checkpoint. It does not depend on batch size, accumulation or the
@@ -121,6 +123,7 @@ func NewLoader(set *Set, opt LoaderOptions) (*Loader, error) {
 			return nil, err
 		}
 		for _, n := range lengths {
+			l.long = max(l.long, n)
 			if n > opt.CutoffLen {
 				l.cut++
 			}
@@ -159,6 +162,22 @@ func (l *Loader) rowsPerStep() int64 {
 // Truncated returns how many samples of an epoch are longer than a row and lose their end there. Encoders given the same
 // cutoff_len cut them before, and count them in the Report.
 func (l *Loader) Truncated() int64 { return l.cut }
+
+// Largest returns the rows and tokens of the largest batch that Next can return.
+func (l *Loader) Largest() (b, t int, err error) {
+	b, t = l.opt.BatchSize, l.opt.CutoffLen
+	if l.opt.FixedShape || l.opt.Packing != PackNone || l.opt.Infill != nil || l.opt.Layout != nil {
+		return b, t, nil
+	}
+	first, err := l.set.Store.Sample(l.set.At(0))
+	if err != nil {
+		return 0, 0, err
+	}
+	if n := len(first.Sequences); n > 1 { // lengths are known of first sequences only
+		return b * n, t, nil
+	}
+	return b, l.width(l.long), nil
+}
 
 // Progress returns the epochs done, with the fraction of the current one.
 func (l *Loader) Progress() float64 {
@@ -232,6 +251,7 @@ func (l *Loader) Next() (*Step, error) {
 		if err != nil {
 			return nil, fmt.Errorf("micro-batch %d: %w", m, err)
 		}
+		batch.repeatPositions(l.opt.PositionRows)
 		step.Batches = append(step.Batches, batch)
 		step.Scored += int64(batch.Scored)
 		step.Tokens += int64(batch.Tokens)

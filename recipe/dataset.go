@@ -84,11 +84,16 @@ func (r *Recipe) MixOptions(attrs []*data.Attr) data.MixOptions {
 	return opt
 }
 
-// LoaderOptions says how training rows become batches of a fixed shape.
+// widths is into how many widths the batches of unpacked rows fall: each needs a program of its own, and every row is
+// padded to the next one.
+const widths = 16
+
+// LoaderOptions says how training rows become batches. Packed rows all have cutoff_len tokens.
 func (r *Recipe) LoaderOptions(pad int32, rank, world int) data.LoaderOptions {
 	return data.LoaderOptions{
 		Packing: r.PackingStrategy(), CutoffLen: r.Data.CutoffLen, BatchSize: r.Optim.BatchSize, Accumulation: r.Optim.Accumulation,
-		Rank: rank, World: world, Seed: uint64(r.DataSeed()), Shuffle: !r.Data.DisableShuffling, FixedShape: true, PadID: pad,
+		Rank: rank, World: world, Seed: uint64(r.DataSeed()), Shuffle: !r.Data.DisableShuffling, FixedShape: r.Packed(), PadID: pad,
+		PadMultiple: max(8, (r.Data.CutoffLen/widths+7)/8*8),
 	}
 }
 

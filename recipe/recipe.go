@@ -319,6 +319,16 @@ func build(file, name string, settings []setting, pipeline bool) (*Recipe, error
 	return r, r.finish()
 }
 
+// Each calls f with the recipe, or with each stage of a pipeline.
+func (r *Recipe) Each(f func(*Recipe)) {
+	if len(r.Stages) == 0 {
+		f(r)
+	}
+	for _, s := range r.Stages {
+		f(s)
+	}
+}
+
 func (r *Recipe) field(k *Key) reflect.Value {
 	return reflect.ValueOf(&r.Groups).Elem().Field(k.group).Field(k.field)
 }

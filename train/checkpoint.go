@@ -29,28 +29,56 @@ type State struct {
 	Data     data.State `json:"data_state"`
 	Best     *float64   `json:"best_metric"`
 	BestStep int64      `json:"best_step"`
+	Worse    int        `json:"evaluations_since_best"`
+	Early    bool       `json:"stopped_early"`
 }
 
+// OptimizerFile holds, in a checkpoint, what a model's own files do not: moments, and float32 parameters where the files
+// are rounded.
+const OptimizerFile = "optimizer.safetensors"
+
 const (
-	stateFile     = "trainer_state.json"
-	optimizerFile = "optimizer.safetensors"
-	sumsFile      = "checksums.json"
-	prefix        = "checkpoint-"
+	stateFile = "trainer_state.json"
+
+	sumsFile = "checksums.json"
+	prefix   = "checkpoint-"
 )
 
 // stateJSON is trainer_state.json: Hugging Face's keys beside our own.
 type stateJSON struct {
 	State
-	Epoch   float64  `json:"epoch"`
-	Max     int64    `json:"max_steps"`
-	History []Record `json:"log_history"`
+	Epoch   float64        `json:"epoch"`
+	Max     int64          `json:"max_steps"`
+	BestDir *string        `json:"best_model_checkpoint"`
+	History []Record       `json:"log_history"`
+	Facts   map[string]any `json:"run"`
 }
 
-// saved lists the states that a resumed run needs: float32 parameters and the optimiser's.
-func (t *trainer) saved() []*graph.StateSpec {
+func (t *trainer) stateJSON() stateJSON {
+	s := stateJSON{State: t.state, Epoch: t.Loader.Progress(), Max: t.Steps, History: t.log.history, Facts: t.Facts}
+	if t.state.Best != nil {
+		dir := t.checkpoint(t.state.BestStep)
+		s.BestDir = &dir
+	}
+	return s
+}
+
+// checkpoint is the folder of a step's checkpoint.
+func (t *trainer) checkpoint(step int64) string {
+	return filepath.Join(t.Dir, prefix+strconv.FormatInt(step, 10))
+}
+
+// kept lists the states that stand in optimizer.safetensors: the optimiser's, and trained parameters of which the
+// model's files keep fewer bits.
+func (t *trainer) kept() []*graph.StateSpec {
 	var specs []*graph.StateSpec
 	for _, s := range t.Stepper.c.Store.Specs() {
-		if s.Role == graph.Param || s.Role == graph.Buffer || s.Role == graph.OptState {
+		if s.Role == graph.OptState {
+			specs = append(specs, s)
+		}
+	}
+	for _, s := range t.Stepper.params {
+		if t.SaveModel == nil || t.Rounded != nil && t.Rounded(s) {
 			specs = append(specs, s)
 		}
 	}
@@ -58,12 +86,12 @@ func (t *trainer) saved() []*graph.StateSpec {
 }
 
 // save writes checkpoint-N under a temporary name, syncs it and renames it, and then drops old ones.
-func (t *trainer) save(best bool) error {
-	dir := filepath.Join(t.Dir, prefix+strconv.FormatInt(t.state.Step, 10))
+func (t *trainer) save() error {
+	dir := t.checkpoint(t.state.Step)
 	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
 		return fmt.Errorf("train: %w", err)
 	}
-	tmp, err := os.MkdirTemp(t.Dir, ".checkpoint-")
+	tmp, err := os.MkdirTemp(t.Dir, "."+prefix)
 	if err != nil {
 		return fmt.Errorf("train: checkpoint: %w", err)
 	}
@@ -74,7 +102,11 @@ func (t *trainer) save(best bool) error {
 		os.RemoveAll(tmp)
 		return fmt.Errorf("train: checkpoint at step %d: %w; earlier checkpoints are intact", t.state.Step, err)
 	}
-	return t.prune(dir)
+	t.saved = t.state.Step
+	if err := t.takePlace(); err != nil {
+		return err
+	}
+	return t.prune(t.checkpoint(t.state.Step))
 }
 
 // replaceDir puts tmp in the place of dir.
@@ -115,19 +147,12 @@ func (t *trainer) write(dir string) error {
 			return err
 		}
 	}
-	var infos []safetensors.Info
-	for _, s := range t.saved() {
-		for i := range s.Parts() {
-			infos = append(infos, safetensors.Info{Name: s.PartName(i), DType: s.Type.DType, Shape: s.PartType().Shape})
+	if !t.SaveOnlyModel {
+		if err := t.writeStates(filepath.Join(dir, OptimizerFile)); err != nil {
+			return err
 		}
 	}
-	err := safetensors.Write(filepath.Join(dir, optimizerFile), infos, nil, func(i safetensors.Info) (*tensor.Tensor, error) {
-		return t.Stepper.c.Store.Get(i.Name)
-	})
-	if err != nil {
-		return err
-	}
-	if err := writeJSON(filepath.Join(dir, stateFile), stateJSON{State: t.state, Epoch: t.Loader.Progress(), Max: t.Steps, History: t.log.history}); err != nil {
+	if err := writeJSON(filepath.Join(dir, stateFile), t.stateJSON()); err != nil {
 		return err
 	}
 	sums, err := checksums(dir)
@@ -138,6 +163,18 @@ func (t *trainer) write(dir string) error {
 		return err
 	}
 	return syncDir(dir)
+}
+
+func (t *trainer) writeStates(path string) error {
+	var infos []safetensors.Info
+	for _, s := range t.kept() {
+		for i := range s.Parts() {
+			infos = append(infos, safetensors.Info{Name: s.PartName(i), DType: s.Type.DType, Shape: s.PartType().Shape})
+		}
+	}
+	return safetensors.Write(path, infos, nil, func(i safetensors.Info) (*tensor.Tensor, error) {
+		return t.Stepper.c.Store.Get(i.Name)
+	})
 }
 
 // checksums are the SHA-256 of a checkpoint's files by name.
@@ -179,10 +216,8 @@ func VerifyCheckpoint(dir string) error {
 	if err != nil {
 		return fmt.Errorf("train: %s: %w", dir, err)
 	}
-	for _, name := range []string{stateFile, optimizerFile} {
-		if want[name] == "" {
-			return fmt.Errorf("train: %s: %s: is missing", dir, name)
-		}
+	if want[stateFile] == "" {
+		return fmt.Errorf("train: %s: %s: is missing", dir, stateFile)
 	}
 	for name, sum := range want {
 		if got[name] != sum {
@@ -264,25 +299,44 @@ func (t *trainer) load(dir string) error {
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return fmt.Errorf("train: %s: %s: %w", dir, stateFile, err)
 	}
-	f, err := safetensors.Open(filepath.Join(dir, optimizerFile))
+	if _, err := os.Stat(filepath.Join(dir, OptimizerFile)); err != nil {
+		return fmt.Errorf("train: %s: was saved with save_only_model and cannot be resumed; name it as model_name_or_path to go on from its weights", dir)
+	}
+	if err := t.loadParams(dir); err != nil {
+		return err
+	}
+	if err := t.Loader.Restore(s.Data); err != nil {
+		return fmt.Errorf("train: %s: %w", dir, err)
+	}
+	t.state = s.State
+	return nil
+}
+
+// loadParams restores the parameters and, where the checkpoint holds them, the optimiser's states.
+func (t *trainer) loadParams(dir string) error {
+	if t.LoadModel != nil {
+		if err := t.LoadModel(dir); err != nil {
+			return err
+		}
+	}
+	f, err := safetensors.Open(filepath.Join(dir, OptimizerFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	for _, spec := range t.saved() {
+	for _, spec := range t.kept() {
 		for i := range spec.Parts() {
 			x, err := f.Tensor(spec.PartName(i))
 			if err == nil {
-				err = t.Stepper.c.Store.Set(spec.PartName(i), x)
+				err = f.Guard(func() error { return t.Stepper.c.Store.Set(spec.PartName(i), x) })
 			}
 			if err != nil {
 				return fmt.Errorf("train: %s: %w", dir, err)
 			}
 		}
 	}
-	if err := t.Loader.Restore(s.Data); err != nil {
-		return fmt.Errorf("train: %s: %w", dir, err)
-	}
-	t.state = s.State
 	return nil
 }

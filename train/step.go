@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"danlu/data"
 	"danlu/dtype"
@@ -50,6 +51,9 @@ type StepConfig struct {
 	// Trainable reports whether a parameter is trained; nil: all are.
 	Trainable func(spec *graph.StateSpec) bool
 	Recompute func(n *graph.Node) bool
+	// Accumulates says that steps have several micro-batches: one program then adds to gradients set to zero before,
+	// instead of one program for the first and one for the others, each with an arena of its own.
+	Accumulates bool
 }
 
 // Stepper computes gradients of micro-batches into the store and applies them. Programs are compiled for each batch
@@ -58,7 +62,10 @@ type Stepper struct {
 	c        StepConfig
 	params   []*graph.StateSpec
 	programs map[shape]engine.Program
+	used     []shape // of programs, the one used last at the end
+	limit    int64   // of the programs' memory together; 0: none
 	norm     engine.Program
+	zero     engine.Program
 	update   engine.Program
 }
 
@@ -97,6 +104,9 @@ func NewStepper(c StepConfig) (*Stepper, error) {
 	if err == nil {
 		s.norm, err = c.Engine.Compile(norm, c.Store, engine.Options{})
 	}
+	if err == nil && c.Accumulates {
+		err = s.compileZero()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -115,6 +125,19 @@ func NewStepper(c StepConfig) (*Stepper, error) {
 		s.update, err = c.Engine.Compile(update, c.Store, engine.Options{})
 	}
 	return s, err
+}
+
+// compileZero compiles the program that sets all gradients to zero.
+func (s *Stepper) compileZero() error {
+	g, err := graph.Build(func(g *graph.Graph) {
+		for _, d := range s.grads(g) {
+			g.Update(d, graph.BroadcastTo(g.Scalar(0), d.Shape...))
+		}
+	})
+	if err == nil {
+		s.zero, err = s.c.Engine.Compile(g, s.c.Store, engine.Options{})
+	}
+	return err
 }
 
 // Params lists the trained parameters.
@@ -138,6 +161,7 @@ func (s *Stepper) grads(g *graph.Graph) []*graph.Value {
 // program compiles the program of a shape.
 func (s *Stepper) program(k shape) (engine.Program, error) {
 	if p := s.programs[k]; p != nil {
+		s.use(k)
 		return p, nil
 	}
 	g, err := graph.Build(func(g *graph.Graph) {
@@ -169,10 +193,65 @@ func (s *Stepper) program(k shape) (engine.Program, error) {
 		return nil, err
 	}
 	p, err := s.c.Engine.Compile(g, s.c.Store, engine.Options{})
-	if err == nil {
-		s.programs[k] = p
+	if err != nil {
+		return nil, err
 	}
-	return p, err
+	s.programs[k] = p
+	s.use(k)
+	return p, s.shed()
+}
+
+// use notes that a program is needed now.
+func (s *Stepper) use(k shape) {
+	s.used = append(slices.DeleteFunc(s.used, func(u shape) bool { return u == k }), k)
+}
+
+// shed closes the programs that were not used for longest until the others keep to the limit.
+func (s *Stepper) shed() error {
+	for s.limit > 0 && len(s.used) > 1 && s.Memory() > s.limit {
+		old := s.used[0]
+		if err := s.programs[old].Close(); err != nil {
+			return err
+		}
+		delete(s.programs, old)
+		s.used = s.used[1:]
+	}
+	return nil
+}
+
+// Largest is the shape of a run's largest batch: P position rows of B rows of T tokens.
+type Largest struct {
+	B, T, P int
+	Prefix  bool // rows have a prefix that sees itself both ways
+}
+
+// Reserve compiles the programs of the largest training batch and, where there is one, the largest validation batch,
+// and returns what the run needs besides the store, in bytes. Programs of smaller batches, compiled when these come,
+// take the place of those not used for longest rather than more memory.
+func (s *Stepper) Reserve(train Largest, eval *Largest) (int64, error) {
+	k := shape{b: train.B, t: train.T, p: train.P, prefix: train.Prefix, first: !s.c.Accumulates}
+	if _, err := s.program(k); err != nil {
+		return 0, err
+	}
+	if eval != nil {
+		if _, err := s.program(shape{b: eval.B, t: eval.T, p: eval.P, prefix: eval.Prefix, eval: true}); err != nil {
+			return 0, err
+		}
+	}
+	s.limit = s.Memory()
+	fixed := int64(0)
+	for _, p := range []engine.Program{s.norm, s.zero, s.update} {
+		fixed += bytesOf(p)
+	}
+	return s.limit + fixed, nil
+}
+
+func bytesOf(p engine.Program) int64 {
+	if p == nil {
+		return 0
+	}
+	m := p.Memory()
+	return m.Activations + m.Scratch + m.Outputs
 }
 
 func shapeOf(x *data.Batch) shape { return shape{b: x.B, t: x.T, p: x.P, prefix: x.Prefix != nil} }
@@ -198,7 +277,11 @@ func report(out engine.Tensors) map[string]float64 {
 // Accumulate adds the gradients of a micro-batch; first starts a new sum. norm is one over the step's scored targets.
 func (s *Stepper) Accumulate(ctx context.Context, x *data.Batch, norm float64, first bool) (map[string]float64, error) {
 	k := shapeOf(x)
-	k.first = first
+	if k.first = first && !s.c.Accumulates; first && s.c.Accumulates {
+		if _, err := s.zero.Run(ctx, nil); err != nil {
+			return nil, err
+		}
+	}
 	p, err := s.program(k)
 	if err != nil {
 		return nil, err
@@ -235,14 +318,13 @@ func (s *Stepper) Evaluate(ctx context.Context, x *data.Batch, norm float64) (ma
 	return report(out), err
 }
 
-// Memory is the largest need of the programs compiled so far, in bytes, besides the store.
+// Memory is what the programs for batches take, in bytes, besides the store.
 func (s *Stepper) Memory() int64 {
-	var most int64
+	var sum int64
 	for _, p := range s.programs {
-		m := p.Memory()
-		most = max(most, m.Activations+m.Scratch+m.Outputs)
+		sum += bytesOf(p)
 	}
-	return most
+	return sum
 }
 
 // Close frees the programs.
@@ -259,6 +341,7 @@ func (s *Stepper) Close() error {
 		keep(p)
 	}
 	keep(s.norm)
+	keep(s.zero)
 	keep(s.update)
 	return first
 }

@@ -5,11 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"danlu/data"
+	"danlu/graph"
 )
 
 // Options of a run. Counts of steps are optimiser steps.
@@ -22,23 +26,48 @@ type Options struct {
 	Steps       int64   // of the whole run
 	LogEvery    int64
 	LogFirst    bool
-	SaveEvery   int64 // 0: only at the end
+	SaveEvery   int64 // 0: not on the way
+	SaveLast    bool  // a checkpoint at the end
 	SaveLimit   int   // newest checkpoints kept; 0: all
-	SaveBest    bool  // a checkpoint when the validation loss falls; kept whatever SaveLimit says
+	SaveBest    bool  // a checkpoint when the validation metric gets better; kept whatever SaveLimit says
 	EvalEvery   int64 // 0: never
-	// Validation starts a pass over the held-out batches; nil: none.
-	Validation func() (*data.Loader, error)
+	EvalFirst   bool  // before the first step too
+	Validation  []Validation
+	BestMetric  string // of the evaluation's record: eval_loss by default
+	Greater     bool   // more of it is better
+	Patience    int    // the run ends after so many evaluations in a row without a better one; 0: never
+	LoadBest    bool   // at the end the best checkpoint's model takes the place of the last
+
+	// Prepare, if set, makes what is trained on of what the loader gives: answers drawn from the model, scores of a
+	// second model. It must depend on nothing but the step, the weights and seeds, so that a resumed run repeats it.
+	Prepare func(ctx context.Context, st *data.Step) (*data.Step, error)
+	// Count is what the loss of a step is divided by; nil: its scored targets.
+	Count func(st *data.Step) float64
 
 	Dir         string // of the run
+	Replaces    bool   // Dir is Staged(an old run's folder), whose place it takes once its first checkpoint is complete
 	TensorBoard bool
 	EventDir    string // default: runs under Dir
 	Plot        bool
 	Resume      string // checkpoint folder to go on from; "": start
 	// MaxBadSteps is how many steps in a row may have no finite gradient before the run stops.
 	MaxBadSteps int
-	// SaveModel writes the model files into a folder.
-	SaveModel func(dir string) error
-	Watch     Watch
+	// SaveModel writes the model's files into a folder, and LoadModel reads them back.
+	SaveModel, LoadModel func(dir string) error
+	// Rounded reports whether the model's files keep fewer bits of a parameter than are trained; a checkpoint then holds
+	// it in float32 beside them. nil: none is.
+	Rounded func(spec *graph.StateSpec) bool
+	// SaveOnlyModel leaves the optimiser's state out of checkpoints, which then cannot be resumed.
+	SaveOnlyModel bool
+	// Facts are further keys of trainer_state.json.
+	Facts map[string]any
+	Watch Watch
+}
+
+// Validation is a held-out set; Open starts a pass over it.
+type Validation struct {
+	Name string // between "eval_" and the metric; "" where there is one set
+	Open func() (*data.Loader, error)
 }
 
 // Watch is told how a run goes on; every field may be nil.
@@ -69,7 +98,12 @@ type Result struct {
 	EvalLoss float64 // last; NaN when none
 	Skipped  int64
 	Tokens   int64
-	Stopped  bool // by the caller, before the end; a checkpoint was written
+	Stopped  bool   // by the caller, before the end; a checkpoint was written
+	Dir      string // where the run's files are now
+	Seconds  float64
+	Done     int64  // steps of this call
+	Samples  int64  // rows trained on in this call
+	Record   Record // of the last evaluation
 }
 
 // ErrDiverged is returned when too many steps in a row had no finite gradient.
@@ -80,7 +114,8 @@ type trainer struct {
 	Options
 	log      *runLog
 	state    State
-	lastEval float64
+	saved    int64  // step of the newest checkpoint; -1: none
+	lastEval Record // nil: none
 	resumed  bool
 
 	window      Record // sums since the last logged line
@@ -91,42 +126,50 @@ type trainer struct {
 	beganAt     int64
 	lossSum     float64
 	lossSteps   int64
+	rows        int64
 }
 
 // Run trains until Steps are done or ctx is cancelled, in which case it saves a checkpoint first.
 func Run(ctx context.Context, o Options) (Result, error) {
-	t := &trainer{Options: o, lastEval: math.NaN(), begun: time.Now(), windowStart: time.Now(), window: Record{}}
+	t := &trainer{Options: o, saved: -1, begun: time.Now(), windowStart: time.Now(), window: Record{}}
 	if t.MaxBadSteps <= 0 {
 		t.MaxBadSteps = 5
 	}
-	if t.EventDir == "" {
-		t.EventDir = filepath.Join(t.Dir, "runs")
+	if t.BestMetric == "" {
+		t.BestMetric = "eval_loss"
+	}
+	if t.Count == nil {
+		t.Count = func(st *data.Step) float64 { return float64(st.Scored) }
 	}
 	if t.Resume != "" {
 		if err := t.load(t.Resume); err != nil {
 			return Result{}, err
 		}
-		t.resumed = true
+		t.resumed, t.saved = true, t.state.Step
 	}
 	t.beganAt = t.state.Step
-	var err error
-	if t.log, err = openRunLog(t.Dir, t.state.Step, t.Steps, t.TensorBoard, t.EventDir); err != nil {
+	if err := t.openLog(); err != nil {
 		return Result{}, err
 	}
 	res, err := t.run(ctx)
+	res.Dir = t.Dir
 	return res, errors.Join(err, t.log.close())
 }
 
 func (t *trainer) run(ctx context.Context) (Result, error) {
-	for t.state.Step < t.Steps {
+	if t.EvalFirst && t.state.Step == 0 && len(t.Validation) > 0 {
+		if _, err := t.evaluateAll(ctx); err != nil {
+			return t.result(ctx.Err() != nil), unlessStopped(ctx, err)
+		}
+	}
+	for t.state.Step < t.Steps && !t.state.Early {
 		if ctx.Err() != nil {
 			return t.stop()
 		}
-		st, err := t.Loader.Next()
-		if err != nil {
-			return t.result(false), err
+		st, err := t.next(ctx)
+		if err == nil {
+			err = t.step(ctx, st)
 		}
-		err = t.step(ctx, st)
 		if ctx.Err() != nil {
 			// The step was cut off before its update; the loader's place in the state is still the one before it.
 			return t.stop()
@@ -134,24 +177,82 @@ func (t *trainer) run(ctx context.Context) (Result, error) {
 		if err != nil {
 			return t.result(false), err
 		}
-		if err := t.afterStep(ctx, st); err != nil {
+		if err := t.afterStep(ctx); err != nil {
 			if ctx.Err() != nil {
 				return t.stop()
 			}
 			return t.result(false), err
 		}
 	}
-	if t.state.Step > t.beganAt || !t.resumed {
-		if err := t.save(false); err != nil {
-			return t.result(false), err
+	return t.finish()
+}
+
+func (t *trainer) openLog() (err error) {
+	events := t.EventDir
+	if events == "" {
+		events = filepath.Join(t.Dir, "runs")
+	}
+	t.log, err = openRunLog(t.Dir, t.state.Step, t.Steps, t.TensorBoard, events)
+	return err
+}
+
+// takePlace puts the run in the place of the one that it overwrites.
+func (t *trainer) takePlace() error {
+	if !t.Replaces {
+		return nil
+	}
+	if err := t.log.close(); err != nil {
+		return err
+	}
+	dir := filepath.Dir(t.Dir)
+	if err := Replace(dir); err != nil {
+		return err
+	}
+	t.Dir, t.Replaces = dir, false
+	return t.openLog()
+}
+
+func unlessStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// next is the data of the next step.
+func (t *trainer) next(ctx context.Context) (*data.Step, error) {
+	st, err := t.Loader.Next()
+	if err != nil || t.Prepare == nil {
+		return st, err
+	}
+	return t.Prepare(ctx, st)
+}
+
+// finish writes what stands at the end of a run.
+func (t *trainer) finish() (Result, error) {
+	res := t.result(false)
+	if t.SaveLast && t.saved != t.state.Step {
+		if err := t.save(); err != nil {
+			return res, err
 		}
+	}
+	if t.LoadBest && t.state.Best != nil && t.state.BestStep != t.state.Step {
+		dir := t.checkpoint(t.state.BestStep)
+		if err := VerifyCheckpoint(dir); err != nil {
+			return res, err
+		}
+		if err := t.loadParams(dir); err != nil {
+			return res, err
+		}
+		t.note(fmt.Sprintf("the model of step %d is the best", t.state.BestStep))
+	}
+	if err := writeJSON(filepath.Join(t.Dir, stateFile), t.stateJSON()); err != nil {
+		return res, err
 	}
 	if t.Plot {
-		if err := t.log.plot(); err != nil {
-			return t.result(false), err
-		}
+		return res, t.log.plot()
 	}
-	return t.result(false), nil
+	return res, nil
 }
 
 // step computes gradients and, when they are finite, updates the parameters.
@@ -159,9 +260,10 @@ func (t *trainer) step(ctx context.Context, st *data.Step) error {
 	sums := map[string]float64{}
 	norm := math.NaN()
 	rate := t.Rate(t.state.Step)
-	if st.Scored > 0 {
+	count := t.Count(st)
+	if count > 0 {
 		for i, x := range st.Batches {
-			r, err := t.Stepper.Accumulate(ctx, x, 1/float64(st.Scored), i == 0)
+			r, err := t.Stepper.Accumulate(ctx, x, 1/count, i == 0)
 			if err != nil {
 				return err
 			}
@@ -185,7 +287,7 @@ func (t *trainer) step(ctx context.Context, st *data.Step) error {
 		}
 		t.state.Updates++
 		t.state.Bad = 0
-	} else if err := t.skip(st, sums["loss"], norm); err != nil {
+	} else if err := t.skip(count, sums["loss"], norm); err != nil {
 		return err
 	}
 	t.state.Step++
@@ -196,10 +298,10 @@ func (t *trainer) step(ctx context.Context, st *data.Step) error {
 }
 
 // skip counts a step without an update.
-func (t *trainer) skip(st *data.Step, loss, norm float64) error {
+func (t *trainer) skip(count, loss, norm float64) error {
 	t.state.Skipped++
 	why := fmt.Sprintf("step %d skipped: loss %v, gradient norm %v", t.state.Step+1, loss, norm)
-	if st.Scored == 0 {
+	if count == 0 {
 		why = fmt.Sprintf("step %d skipped: none of its tokens is scored", t.state.Step+1)
 	} else {
 		t.state.Bad++
@@ -228,6 +330,9 @@ func (t *trainer) collect(sums map[string]float64, norm, rate float64, st *data.
 	t.window["grad_norm"], t.window["learning_rate"] = norm, rate
 	t.windowSteps++
 	t.windowToken += st.Tokens
+	for _, x := range st.Batches {
+		t.rows += int64(x.Rows)
+	}
 	if l := sums["loss"]; finite(l) {
 		t.lossSum += l
 		t.lossSteps++
@@ -252,7 +357,7 @@ func (t *trainer) status() Status {
 }
 
 // afterStep logs, evaluates and saves when it is time.
-func (t *trainer) afterStep(ctx context.Context, st *data.Step) error {
+func (t *trainer) afterStep(ctx context.Context) error {
 	step := t.state.Step
 	last := step == t.Steps
 	due := func(every int64) bool { return every > 0 && (step%every == 0 || last) }
@@ -265,18 +370,14 @@ func (t *trainer) afterStep(ctx context.Context, st *data.Step) error {
 		}
 	}
 	better := false
-	if t.Validation != nil && due(t.EvalEvery) {
-		loss, err := t.evaluate(ctx)
-		if err != nil {
+	if len(t.Validation) > 0 && due(t.EvalEvery) {
+		var err error
+		if better, err = t.evaluateAll(ctx); err != nil {
 			return err
 		}
-		better = t.state.Best == nil || loss < *t.state.Best
-		if better {
-			t.state.Best, t.state.BestStep = &loss, step
-		}
 	}
-	if !last && (t.SaveEvery > 0 && step%t.SaveEvery == 0 || t.SaveBest && better) {
-		return t.save(t.SaveBest && better)
+	if t.SaveEvery > 0 && step%t.SaveEvery == 0 || t.SaveBest && better {
+		return t.save()
 	}
 	return nil
 }
@@ -306,47 +407,89 @@ func (t *trainer) logLine() error {
 	return nil
 }
 
-// evaluate is the mean loss over the validation set's scored targets.
-func (t *trainer) evaluate(ctx context.Context) (float64, error) {
-	loader, err := t.Validation()
+// evaluateAll scores the validation sets and reports whether the metric is the best so far.
+func (t *trainer) evaluateAll(ctx context.Context) (better bool, err error) {
+	start := time.Now()
+	all := Record{}
+	for _, v := range t.Validation {
+		r, err := t.evaluate(ctx, v)
+		if err != nil {
+			return false, err
+		}
+		maps.Copy(all, r)
+	}
+	if err := t.log.write(t.state.Step, t.Loader.Progress(), all); err != nil {
+		return false, err
+	}
+	if t.Watch.Log != nil {
+		t.Watch.Log(t.state.Step, all)
+	}
+	t.lastEval = all
+	// Time spent here is not training time.
+	t.windowStart = t.windowStart.Add(time.Since(start))
+	metric, ok := all[t.BestMetric].(float64)
+	if !ok {
+		return false, fmt.Errorf("train: metric_for_best_model: %s is not among %s", t.BestMetric, strings.Join(slices.Sorted(maps.Keys(all)), ", "))
+	}
+	best := t.state.Best
+	if best == nil || metric < *best && !t.Greater || metric > *best && t.Greater {
+		t.state.Best, t.state.BestStep, t.state.Worse = &metric, t.state.Step, 0
+		return true, nil
+	}
+	if t.state.Worse++; t.Patience > 0 && t.state.Worse >= t.Patience {
+		t.state.Early = true
+		t.note(fmt.Sprintf("stopped early: %d evaluations without a better %s than %.4g at step %d", t.state.Worse, t.BestMetric, *best, t.state.BestStep))
+	}
+	return false, nil
+}
+
+// evaluate is the mean of the objective's reports over a validation set, each weighed by its scored targets.
+func (t *trainer) evaluate(ctx context.Context, v Validation) (Record, error) {
+	loader, err := v.Open()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	start := time.Now()
-	total, scored := 0.0, int64(0)
+	sums, weight := map[string]float64{}, 0.0
 	steps := loader.StepsPerEpoch()
 	for i := int64(0); i < steps; i++ {
 		st, err := loader.Next()
-		if err != nil {
-			return 0, err
+		if err == nil && t.Prepare != nil {
+			st, err = t.Prepare(ctx, st)
 		}
+		if err != nil {
+			return nil, err
+		}
+		count := t.Count(st)
 		for _, x := range st.Batches {
-			if x.Scored == 0 {
+			if count == 0 {
 				continue
 			}
 			r, err := t.Stepper.Evaluate(ctx, x, 1)
 			if err != nil {
-				return 0, err
+				return nil, err
 			}
-			total += r["loss"]
-			scored += int64(x.Scored)
+			for k, s := range r {
+				sums[k] += s
+			}
 		}
+		weight += count
 		if t.Watch.Eval != nil {
 			t.Watch.Eval(i+1, steps)
 		}
 	}
-	loss := total / float64(max(scored, 1))
-	t.lastEval = loss
-	r := Record{"eval_loss": loss, "eval_runtime": time.Since(start).Seconds(), "perplexity": math.Exp(loss)}
-	if err := t.log.write(t.state.Step, t.Loader.Progress(), r); err != nil {
-		return 0, err
+	prefix := "eval_"
+	if v.Name != "" {
+		prefix += v.Name + "_"
 	}
-	if t.Watch.Log != nil {
-		t.Watch.Log(t.state.Step, r)
+	r := Record{prefix + "runtime": time.Since(start).Seconds()}
+	for k, s := range sums {
+		r[prefix+k] = s / max(weight, 1)
 	}
-	// Time spent here is not training time.
-	t.windowStart = t.windowStart.Add(time.Since(start))
-	return loss, nil
+	if loss, ok := r[prefix+"loss"].(float64); ok {
+		r[prefix+"perplexity"] = math.Exp(loss)
+	}
+	return r, nil
 }
 
 // stop saves a checkpoint of the steps that are done and ends the run.
@@ -354,11 +497,18 @@ func (t *trainer) stop() (Result, error) {
 	if t.state.Step == 0 || t.resumed && t.state.Step == t.beganAt {
 		return t.result(true), nil
 	}
-	err := t.save(false)
+	if t.saved == t.state.Step {
+		return t.result(true), nil
+	}
+	err := t.save()
 	return t.result(true), err
 }
 
 func (t *trainer) result(stopped bool) Result {
-	r := Result{Steps: t.state.Step, Loss: t.lossSum / float64(max(t.lossSteps, 1)), EvalLoss: t.lastEval, Skipped: t.state.Skipped, Tokens: t.state.Tokens, Stopped: stopped}
+	r := Result{Steps: t.state.Step, Loss: t.lossSum / float64(max(t.lossSteps, 1)), EvalLoss: math.NaN(), Skipped: t.state.Skipped, Tokens: t.state.Tokens,
+		Stopped: stopped, Dir: t.Dir, Seconds: time.Since(t.begun).Seconds(), Done: t.state.Step - t.beganAt, Samples: t.rows, Record: t.lastEval}
+	if loss, ok := t.lastEval["eval_loss"].(float64); ok {
+		r.EvalLoss = loss
+	}
 	return r
 }

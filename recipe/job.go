@@ -1,0 +1,159 @@
+package recipe
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sort"
+	"strings"
+
+	"danlu/engine"
+	"danlu/family"
+	"danlu/internal/locale"
+	"danlu/train"
+)
+
+// RunOptions say how recipes are carried out, besides what they hold themselves.
+type RunOptions struct {
+	NewEngine func(name string, threads int) (engine.Engine, error)
+	Stderr    *os.File // remarks and progress
+}
+
+// Outcome is what a stage left behind.
+type Outcome struct {
+	Stage    string         `json:"stage"`
+	Dir      string         `json:"output_dir"`
+	Steps    int64          `json:"steps"`
+	Stopped  bool           `json:"stopped"` // by the user; the newest checkpoint goes on from there
+	Results  map[string]any `json:"results"` // all_results.json
+	Finished bool           `json:"finished_before"`
+}
+
+// stage carries out a recipe: a file stage_NAME.go.
+type stage func(ctx context.Context, j *job) error
+
+// stages are what `stage:` may name.
+var stages = map[string]stage{}
+
+// job is a recipe being carried out.
+type job struct {
+	*Recipe
+	RunOptions
+	engine  engine.Engine
+	source  *source // the model to be trained
+	run     *runDir // the run's folder
+	outcome *Outcome
+}
+
+// Run carries out a recipe, or the stages of a pipeline one after the other.
+func Run(ctx context.Context, r *Recipe, o RunOptions) ([]*Outcome, error) {
+	todo := r.Stages
+	if len(todo) == 0 {
+		todo = []*Recipe{r}
+	}
+	var outcomes []*Outcome
+	for _, s := range todo {
+		out, err := runStage(ctx, s, o)
+		if err != nil {
+			return outcomes, err
+		}
+		outcomes = append(outcomes, out)
+		if out.Stopped {
+			break
+		}
+	}
+	return outcomes, nil
+}
+
+func runStage(ctx context.Context, r *Recipe, o RunOptions) (_ *Outcome, err error) {
+	j := &job{Recipe: r, RunOptions: o, outcome: &Outcome{Stage: r.Method.Stage, Dir: r.Output.Dir}}
+	do := stages[r.Method.Stage]
+	if do == nil {
+		return nil, r.Errorf("stage", "%s cannot be run; stages are %s", r.Method.Stage, strings.Join(stageNames(), ", "))
+	}
+	if methods[r.Method.FinetuningType] == nil {
+		return nil, r.Errorf("finetuning_type", "%s cannot be run with stage: %s", r.Method.FinetuningType, r.Method.Stage)
+	}
+	j.sayNotes()
+	if j.run, err = openRunDir(j); err != nil {
+		return nil, err
+	}
+	defer j.run.close()
+	if j.source, err = j.openModel("model_name_or_path", r.Model.Path, r.Model.FromScratch); err != nil {
+		return nil, err
+	}
+	defer j.source.close()
+	if j.engine, err = o.NewEngine(r.Model.Engine, r.Model.Threads); err != nil {
+		return nil, err
+	}
+	defer j.engine.Close()
+	if err := do(ctx, j); err != nil {
+		return nil, err
+	}
+	return j.outcome, nil
+}
+
+func stageNames() []string {
+	var names []string
+	for n := range stages {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// say writes a remark, unless the recipe is quiet.
+func (j *job) say(format string, args ...any) {
+	if !j.Output.Quiet {
+		fmt.Fprintf(j.Stderr, format+"\n", args...)
+	}
+}
+
+// sayNotes writes what the reading of the recipe left to remark on.
+func (j *job) sayNotes() {
+	if line := j.IgnoredLine(); line != "" {
+		fmt.Fprintln(j.Stderr, line)
+	}
+	for _, n := range j.Notes {
+		fmt.Fprintln(j.Stderr, n)
+	}
+}
+
+// source is where a model comes from.
+type source struct {
+	path   string
+	model  family.Model
+	config []byte             // config.json
+	files  *family.Checkpoint // nil: there are no weights
+}
+
+// notModels are files of a model folder that hold other tensors than the model's.
+var notModels = []string{train.OptimizerFile, "value_head.safetensors", "adapter_model.safetensors"}
+
+// openModel opens the model that a key names; scratch takes only its shape.
+func (j *job) openModel(key, path string, scratch bool) (*source, error) {
+	s := &source{path: path}
+	var err error
+	if scratch {
+		s.model, s.config, err = family.Shape(path)
+	} else if s.files, err = family.Open(path, notModels...); err == nil {
+		s.model, s.config = s.files.Model, s.files.Config
+	}
+	if _, preset := family.PresetConfig(path); err != nil && preset && !scratch {
+		return nil, j.Errorf(key, "%s is a shape without weights; set train_from_scratch: true to train it, or give a model folder or GGUF file", path)
+	}
+	if err != nil {
+		return nil, j.Errorf(key, "%v", err)
+	}
+	if unknown := s.model.Info().Unknown; len(unknown) > 0 {
+		j.say(locale.Text("%s: keys of config.json without meaning here: %s", "%s：config.json 中此处无意义的键：%s"), path, strings.Join(unknown, ", "))
+	}
+	return s, nil
+}
+
+func (s *source) close() error {
+	if s.files == nil {
+		return nil
+	}
+	return s.files.Close()
+}

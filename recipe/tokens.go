@@ -1,0 +1,79 @@
+package recipe
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+
+	"danlu/tokenizer"
+)
+
+// builtinVocabulary are the presets that bring the built-in tokenizer.
+var builtinVocabulary = map[string]bool{"llama-tiny": true, "stories15m-v4k": true}
+
+// tokenizer opens the vocabulary: tokenizer_name_or_path, else what the model brings.
+func (j *job) tokenizer() (*tokenizer.Tokenizer, error) {
+	key, path := "tokenizer_name_or_path", j.Model.Tokenizer
+	if path == "" {
+		key, path = "model_name_or_path", j.source.path
+	}
+	var t *tokenizer.Tokenizer
+	var err error
+	if builtinVocabulary[path] {
+		t, err = tokenizer.Builtin()
+	} else if _, preset := presetOnly(path); preset {
+		return nil, j.Errorf("tokenizer_name_or_path", "is missing: %s is a shape without a vocabulary", path)
+	} else {
+		t, err = tokenizer.Load(path)
+	}
+	if err != nil {
+		return nil, j.Errorf(key, "%v", err)
+	}
+	if rows := j.source.model.Info().VocabSize; t.VocabSize() > rows {
+		return nil, j.Errorf(key, "the tokenizer has %d ids and the model %d rows for them", t.VocabSize(), rows)
+	}
+	return t, nil
+}
+
+// beginning is the id that the tokenizer puts before each text, -1 when it puts none.
+func beginning(t *tokenizer.Tokenizer) int32 {
+	ids := t.Encode("", tokenizer.Options{AddSpecial: true})
+	if len(ids) > 0 && ids[0] == t.BOS() {
+		return ids[0]
+	}
+	return -1
+}
+
+// padding is an id for places that no one reads.
+func padding(t *tokenizer.Tokenizer) int32 {
+	for _, id := range []int32{t.PAD(), t.EOS()} {
+		if id >= 0 {
+			return id
+		}
+	}
+	return 0
+}
+
+// plainText reads the text of a document: without ids around it, and with special tokens written in it taken as such
+// unless split_special_tokens is set.
+type plainText struct {
+	*tokenizer.Tokenizer
+	split bool
+}
+
+// Encode implements data.Tokenizer.
+func (p plainText) Encode(text string) []int32 {
+	return p.Tokenizer.Encode(text, tokenizer.Options{ParseSpecial: !p.split})
+}
+
+// vocabularyPrint identifies a tokenizer: its pieces, and the files that say how text is cut.
+func vocabularyPrint(t *tokenizer.Tokenizer) string {
+	h := sha256.New()
+	for id := range int32(t.VocabSize()) {
+		fmt.Fprintf(h, "%q %d\n", t.Piece(id), t.Kind(id))
+	}
+	for _, name := range []string{"tokenizer.json", "tokenizer_config.json"} {
+		h.Write(t.Original()[name])
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}

@@ -1,0 +1,206 @@
+package recipe
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"danlu/data"
+	"danlu/hardware"
+	"danlu/internal/locale"
+	"danlu/internal/progress"
+	"danlu/train"
+)
+
+// training is what a stage hands to the loop.
+type training struct {
+	model     *trainee
+	rows      *rows
+	objective train.Objective
+	// prepare makes what is trained on of a step's rows (train.Options.Prepare), and count is what its loss is divided by
+	// (train.Options.Count); both may be nil.
+	prepare func(ctx context.Context, st *data.Step) (*data.Step, error)
+	count   func(st *data.Step) float64
+}
+
+// train checks that the run fits, loads the model, shows the first sample and trains.
+func (j *job) train(ctx context.Context, t training) (*finished, error) {
+	stepper, err := j.stepper(t)
+	if err != nil {
+		return nil, err
+	}
+	defer stepper.Close()
+	first, eval, err := j.largest(t.rows)
+	if err != nil {
+		return nil, err
+	}
+	bytes, err := stepper.Reserve(first, eval)
+	if err != nil {
+		return nil, err
+	}
+	if err := j.fits(j.measure(t.model, bytes), func(free int64) string { return j.smaller(t, first, eval, free) }); err != nil {
+		return nil, err
+	}
+	if j.run.resume == "" {
+		if err := t.model.fill(); err != nil {
+			return nil, err
+		}
+	}
+	if err := j.showFirst(t.rows); err != nil {
+		return nil, err
+	}
+	opt, err := j.trainOptions(t, stepper)
+	if err != nil {
+		return nil, err
+	}
+	bar := j.bar(opt.Steps)
+	opt.Watch = j.watch(bar)
+	f := &finished{training: t, options: opt}
+	f.result, err = train.Run(ctx, opt)
+	bar.Done()
+	if f.result.Dir != "" {
+		j.run.path = f.result.Dir
+	}
+	if err != nil {
+		return nil, &Failure{err}
+	}
+	return f, nil
+}
+
+// Failure is an error of a run that had begun: not its input is at fault.
+type Failure struct{ error }
+
+// Unwrap implements errors.Unwrap.
+func (f *Failure) Unwrap() error { return f.error }
+
+// stepper compiles what does not depend on the batches.
+func (j *job) stepper(t training) (*train.Stepper, error) {
+	return train.NewStepper(train.StepConfig{Engine: j.engine, Store: t.model.store, Model: t.model.Model, Policy: t.model.policy, Objective: t.objective,
+		Updater: j.optimizer(), Trainable: t.model.trainable, Accumulates: j.Optim.Accumulation > 1})
+}
+
+// largest are the largest batches of training and validation (nil: there is none).
+func (j *job) largest(r *rows) (first train.Largest, eval *train.Largest, err error) {
+	of := func(l *data.Loader) (train.Largest, error) {
+		b, n, err := l.Largest()
+		return train.Largest{B: b, T: n, P: j.source.model.Info().PositionRows, Prefix: r.prefix}, err
+	}
+	if first, err = of(r.loader); err != nil {
+		return first, nil, err
+	}
+	for _, v := range r.validation {
+		l, err := v.Open()
+		if err != nil {
+			return first, nil, err
+		}
+		e, err := of(l)
+		if err != nil {
+			return first, nil, err
+		}
+		if eval == nil || e.B*e.T > eval.B*eval.T {
+			eval = &e
+		}
+	}
+	return first, eval, nil
+}
+
+// trainOptions translates the recipe's keys.
+func (j *job) trainOptions(t training, s *train.Stepper) (train.Options, error) {
+	o, r := &j.Output, j.Recipe
+	epoch := t.rows.loader.StepsPerEpoch()
+	total := r.Steps(epoch)
+	schedule, err := r.schedule(total)
+	if err != nil {
+		return train.Options{}, err
+	}
+	every := func(strategy string, steps float64) int64 {
+		switch strategy {
+		case "steps":
+			return Every(steps, total)
+		case "epoch":
+			return epoch
+		}
+		return 0
+	}
+	evalSteps := o.LoggingSteps
+	if o.EvalSteps != nil {
+		evalSteps = *o.EvalSteps
+	}
+	opt := train.Options{
+		Stepper: s, Loader: t.rows.loader, Prepare: t.prepare, Count: t.count,
+		Rate:        func(step int64) float64 { return r.Optim.LearningRate * schedule.Factor(step) },
+		MaxGradNorm: r.Optim.MaxGradNorm, Steps: total,
+		LogEvery: every(o.LoggingStrategy, o.LoggingSteps), LogFirst: o.LoggingFirstStep,
+		SaveEvery: every(o.SaveStrategy, o.SaveSteps), SaveLast: o.SaveStrategy == "steps" || o.SaveStrategy == "epoch",
+		SaveBest: o.SaveStrategy == "best", SaveOnlyModel: o.SaveOnlyModel, LoadBest: o.LoadBest,
+		EvalEvery: every(o.EvalStrategy, evalSteps), Validation: t.rows.validation,
+		Dir: j.run.path, Replaces: j.run.staged(), TensorBoard: r.ReportsTo("tensorboard"), EventDir: o.LoggingDir, Plot: o.PlotLoss, Resume: j.run.resume,
+		SaveModel: t.model.save, LoadModel: t.model.load, Rounded: t.model.rounded,
+		Facts: map[string]any{"recipe": r.File, "stage": r.Method.Stage, "finetuning_type": r.Method.FinetuningType, "num_train_epochs": r.Optim.Epochs,
+			"train_batch_size": r.Optim.BatchSize, "gradient_accumulation_steps": r.Optim.Accumulation, "steps_per_epoch": epoch},
+	}
+	if o.SaveTotalLimit != nil {
+		opt.SaveLimit = *o.SaveTotalLimit
+	}
+	if r.Method.EarlyStoppingSteps != nil {
+		opt.Patience = *r.Method.EarlyStoppingSteps
+	}
+	if o.BestMetric != "" {
+		opt.BestMetric = o.BestMetric
+		if len(o.BestMetric) < 5 || o.BestMetric[:5] != "eval_" {
+			opt.BestMetric = "eval_" + o.BestMetric
+		}
+		opt.Greater = opt.BestMetric != "eval_loss" && opt.BestMetric != "eval_perplexity"
+	}
+	if o.GreaterIsBetter != nil {
+		opt.Greater = *o.GreaterIsBetter
+	}
+	return opt, nil
+}
+
+// bar is the progress bar of a run.
+func (j *job) bar(steps int64) *progress.Bar {
+	return progress.New(j.Stderr, progress.Options{Label: locale.Text("training", "训练"), Total: steps, Quiet: j.Output.Quiet, Chinese: locale.Chinese()})
+}
+
+// watch shows a run on the bar.
+func (j *job) watch(bar *progress.Bar) train.Watch {
+	return train.Watch{
+		Step: func(s train.Status) {
+			bar.Update(s.Step, progress.Field{Name: "loss", Value: fmt.Sprintf("%.4f", s.Loss)}, progress.Field{Name: "lr", Value: fmt.Sprintf("%.3g", s.Rate)},
+				progress.Field{Name: "tok/s", Value: fmt.Sprintf("%.0f", s.TokensPerS)}, progress.Field{Name: locale.Text("memory", "内存"), Value: progress.Bytes(hardware.Resident())})
+		},
+		Note: func(text string) { bar.Print(text) },
+		Log: func(step int64, r train.Record) {
+			if loss, ok := r["eval_loss"].(float64); ok {
+				bar.Print(fmt.Sprintf(locale.Text("step %d: validation loss %.4f", "第 %d 步：验证损失 %.4f"), step, loss))
+			}
+		},
+	}
+}
+
+// showFirst prints the first sample as it will be trained.
+func (j *job) showFirst(r *rows) error {
+	if j.Output.Quiet {
+		return nil
+	}
+	text, err := r.preview(colours(j.Stderr))
+	if err != nil {
+		return err
+	}
+	j.say(locale.Text("first sample as it is trained (scored text %s):\n%s", "第一条样本的训练形式（计入损失的文本%s）：\n%s"), marked(colours(j.Stderr)), text)
+	return nil
+}
+
+func marked(colour bool) string {
+	if colour {
+		return locale.Text("in green", "为绿色")
+	}
+	return locale.Text("between »«", "在 »« 之间")
+}
+
+// colours reports whether f is a terminal that shows colours.
+func colours(f *os.File) bool {
+	st, err := f.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
