@@ -31,7 +31,8 @@ type state struct {
 	prev  []int32
 	next  []int32
 	queue mergeQueue
-	base  int // where the ids of the current segment start, for fusing unknowns
+	best  []lattice // unigram models
+	base  int       // where the ids of the current segment start, for fusing unknowns
 }
 
 // appendWord encodes one pre-token.
@@ -41,6 +42,11 @@ func (m *bpe) appendWord(dst []int32, st *state, text []byte, from, to int) []in
 		return dst
 	}
 	if m.chars {
+		if m.ignoreMerges {
+			if id := m.table.find(text[from:to]); id >= 0 {
+				return append(dst, id)
+			}
+		}
 		st.base = len(dst)
 		return m.appendParts(dst, st, text, from, to)
 	}

@@ -29,7 +29,7 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 			continue
 		}
 		s := t.bytes[id]
-		if !t.model.chars || k == Byte {
+		if t.byteLevel || k == Byte {
 			run = append(run, s...)
 			continue
 		}
@@ -56,7 +56,7 @@ func (t *Tokenizer) trimStart(s string) (rest string, done bool) {
 // appendRun appends the text of a run of bytes.
 func (t *Tokenizer) appendRun(out, run []byte) []byte {
 	switch {
-	case !t.model.chars:
+	case t.byteLevel:
 		return appendValid(out, run)
 	case t.decode.wholeRuns && !utf8.Valid(run):
 		return append(out, strings.Repeat("\uFFFD", len(run))...)
@@ -89,7 +89,7 @@ func (s *Stream) Next(id int32) string {
 	}
 	b := t.bytes[id]
 	var out []byte
-	if t.model.chars && k != Byte {
+	if !t.byteLevel && k != Byte {
 		out = t.appendRun(out, s.held)
 		s.held = s.held[:0]
 		if !s.started && len(out) == 0 && k != Unknown && k != Control {

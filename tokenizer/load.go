@@ -3,81 +3,106 @@ package tokenizer
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 )
 
-// maxFile bounds the vocabulary files that are read whole; the largest published ones are near 35 MB.
+// maxFile bounds the files that are read whole; the largest published vocabularies are near 35 MB.
 const maxFile = 1 << 28
 
-// Load reads the tokenizer of a model folder or of one file. In a folder it takes the first of tokenizer.json,
-// tokenizer.model, *.tiktoken, vocab.json with merges.txt and *.gguf; Source says which.
+// vocabularies are the files that Load looks for in a folder, best first.
+var vocabularies = []string{"tokenizer.json", "tokenizer.model", "*.tiktoken", "ice_text.model", "*.model", "vocab.json", "*.gguf"}
+
+// Load reads the tokenizer of a model folder or of one file: tokenizer.json, a SentencePiece or tiktoken .model,
+// *.tiktoken, vocab.json with merges.txt beside it, or a GGUF; in a folder, the first of these that is there. Source
+// says which it was. What tokenizer_config.json, special_tokens_map.json, added_tokens.json and chat_template.jinja
+// beside the vocabulary say is applied.
 func Load(path string) (*Tokenizer, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)
 	}
 	if info.IsDir() {
-		for _, name := range []string{"tokenizer.json", "tokenizer.model", "*.tiktoken", "vocab.json", "*.gguf"} {
+		for _, name := range vocabularies {
 			if found, _ := filepath.Glob(filepath.Join(path, name)); len(found) > 0 {
 				return Load(found[0])
 			}
 		}
-		return nil, fmt.Errorf("tokenizer: %s: want tokenizer.json, tokenizer.model, *.tiktoken, vocab.json or *.gguf, found none", path)
+		return nil, fmt.Errorf("tokenizer: %s: want one of %s, found none", path, strings.Join(vocabularies, ", "))
 	}
 	if strings.HasSuffix(path, ".gguf") {
 		return loadGGUF(path)
 	}
-	if info.Size() > maxFile {
-		return nil, fmt.Errorf("tokenizer: %s: size: want at most %d bytes, got %d", path, maxFile, info.Size())
-	}
-	data, err := os.ReadFile(path)
+	data, err := readLimited(path)
 	if err != nil {
+		return nil, err
+	}
+	config, err := readConfig(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	t, err := parse(path, data, config)
+	if err != nil {
+		return nil, err
+	}
+	t.original[filepath.Base(path)] = data
+	config.apply(t)
+	return t, nil
+}
+
+// readLimited reads a file of at most maxFile bytes.
+func readLimited(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
 		return nil, fmt.Errorf("tokenizer: %w", err)
 	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %s: %w", path, err)
+	}
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("tokenizer: %s: size: want at most %d bytes", path, maxFile)
+	}
+	return data, nil
+}
+
+// parse reads a vocabulary file by its name and content.
+func parse(path string, data []byte, c *modelConfig) (*Tokenizer, error) {
 	name := filepath.Base(path)
-	var t *Tokenizer
 	switch {
 	case name == "vocab.json":
-		merges, err := os.ReadFile(filepath.Join(filepath.Dir(path), "merges.txt"))
+		merges, err := readLimited(filepath.Join(filepath.Dir(path), "merges.txt"))
 		if err != nil {
 			return nil, fmt.Errorf("tokenizer: %w", err)
 		}
-		var config struct {
-			Class string `json:"tokenizer_class"`
-		}
-		if b, err := os.ReadFile(filepath.Join(filepath.Dir(path), "tokenizer_config.json")); err == nil {
-			if err := json.Unmarshal(b, &config); err != nil {
-				return nil, fmt.Errorf("tokenizer: %s: tokenizer_config.json: %w", path, err)
-			}
-		}
 		pre := "gpt-2"
-		if strings.HasPrefix(config.Class, "Qwen2") {
+		if strings.HasPrefix(c.class, "Qwen2") {
 			pre = "qwen2"
 		}
-		if t, err = fromVocabMerges(path, data, merges, pre); err != nil {
-			return nil, err
+		t, err := fromVocabMerges(path, data, merges, pre)
+		if err == nil {
+			t.original["merges.txt"] = merges
 		}
-		t.original["merges.txt"] = merges
+		return t, err
 	case strings.HasSuffix(name, ".json"):
-		t, err = fromJSON(path, data)
-	case strings.HasSuffix(name, ".tiktoken") && strings.HasPrefix(name, "qwen"):
-		t, err = fromTiktoken(path, data, "qwen", []string{"<|endoftext|>", "<|im_start|>", "<|im_end|>"})
+		return fromJSON(path, data)
 	case isTiktoken(data):
-		t, err = fromTiktoken(path, data, "llama3", llama3Tokens(data))
-	default:
-		t, err = fromSPM(path, data)
+		f := tiktokenFamily(name, data, c)
+		return fromTiktoken(path, data, f.pre, f.special, f.prefix)
 	}
-	if err != nil {
-		return nil, err
+	t, err := fromSPM(path, data)
+	if err == nil && c.class == "ChatGLMTokenizer" {
+		err = t.addChatGLM(c)
 	}
-	t.original[name] = data
-	if err := t.readConfig(filepath.Dir(path), name); err != nil {
-		return nil, err
-	}
-	return t, nil
+	return t, err
 }
 
 // isTiktoken reports whether the first line is base64, a space and a number.
@@ -85,19 +110,6 @@ func isTiktoken(data []byte) bool {
 	line, _, _ := bytes.Cut(data[:min(len(data), 1<<10)], []byte("\n"))
 	text, num, ok := strings.Cut(string(line), " ")
 	return ok && len(text)%4 == 0 && strings.Trim(num, "0123456789\r") == "" && num != ""
-}
-
-// llama3Tokens returns the 256 special tokens of Llama 3. A file of fewer than 100,000 ranks is not Llama 3's own, and
-// takes only those that a conversation needs.
-func llama3Tokens(data []byte) []string {
-	if bytes.Count(data, []byte("\n")) < 100000 {
-		return []string{"<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}
-	}
-	all := append([]string(nil), llama3Special...)
-	for i := 5; len(all) < 256; i++ {
-		all = append(all, fmt.Sprintf("<|reserved_special_token_%d|>", i))
-	}
-	return all
 }
 
 func fromVocabMerges(source string, vocab, merges []byte, pre string) (*Tokenizer, error) {

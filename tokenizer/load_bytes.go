@@ -97,7 +97,7 @@ func preSteps(exprs []string) ([]preStep, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, preStep{split: &splitter{pattern: p}})
+		out = append(out, preStep{split: &splitter{expr: e, pattern: p}})
 	}
 	return out, nil
 }
@@ -115,7 +115,7 @@ func (t *Tokenizer) initBytes(toks []string, merges [][2]string) error {
 	} else if err := t.addMerges(m, merges); err != nil {
 		return err
 	}
-	t.model = m
+	t.model, t.bpe, t.byteLevel = m, m, true
 	return nil
 }
 
@@ -133,14 +133,9 @@ func (t *Tokenizer) addMerges(m *bpe, merges [][2]string) error {
 	return nil
 }
 
-// llama3Special are the special tokens of a Llama 3 tiktoken file, in id order after the ranks (llama-models,
-// tokenizer.py); the reserved ones follow.
-var llama3Special = []string{"<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>",
-	"<|reserved_special_token_2|>", "<|reserved_special_token_3|>", "<|start_header_id|>", "<|end_header_id|>",
-	"<|reserved_special_token_4|>", "<|eot_id|>"}
-
-// fromTiktoken reads a tiktoken rank file: a line "base64 rank" per token. special follow the ranks.
-func fromTiktoken(source string, data []byte, pre string, special []string) (*Tokenizer, error) {
+// fromTiktoken reads a tiktoken rank file: a line "base64 rank" per token. special follow the ranks; prefix names those
+// that begin a text.
+func fromTiktoken(source string, data []byte, pre string, special, prefix []string) (*Tokenizer, error) {
 	t := newTokenizer(source)
 	var toks []string
 	sc := bufio.NewScanner(bytes.NewReader(data))
@@ -177,25 +172,24 @@ func fromTiktoken(source string, data []byte, pre string, special []string) (*To
 	if err := t.initBytes(toks, nil); err != nil {
 		return nil, err
 	}
-	t.model.ignoreMerges = true // tiktoken looks each pre-token up whole first
+	t.bpe.ignoreMerges = true // tiktoken looks each pre-token up whole first
 	t.setPieces(pieces, decoded, kinds)
 	t.setAdded(added)
 	var err error
 	if t.normalizer, t.pre, err = preByName(pre); err != nil {
 		return nil, t.fail("pattern", "%v", err)
 	}
-	id := func(s string) int32 {
-		if v, ok := t.ID(s); ok {
-			return v
+	first := func(texts ...string) int32 {
+		for _, s := range texts {
+			if v, ok := t.ID(s); ok {
+				return v
+			}
 		}
 		return -1
 	}
-	t.bos, t.eos = id("<|begin_of_text|>"), id("<|end_of_text|>")
-	if t.bos >= 0 {
-		t.prefix = []int32{t.bos}
-	} else {
-		t.eos = id("<|endoftext|>")
-		t.pad = t.eos
+	t.bos, t.eos, t.pad = first("<|begin_of_text|>"), first("<|end_of_text|>", "<|endoftext|>"), first("<|endoftext|>")
+	for _, p := range prefix {
+		t.prefix = append(t.prefix, first(p))
 	}
 	return t, nil
 }

@@ -61,7 +61,7 @@ func FromGGUF(source string, kv map[string]any) (*Tokenizer, error) {
 		if len(scores) != len(pieces) {
 			return nil, t.fail(p+"scores", "want %d numbers, got %d", len(pieces), len(scores))
 		}
-		m := &spmModel{pieces: pieces, scores: scores, kinds: kinds, modelType: 2, dummyPrefix: flag("add_space_prefix", true), bos: -1, eos: -1, pad: -1}
+		m := &spmModel{pieces: pieces, scores: scores, kinds: kinds, modelType: spmBPE, dummyPrefix: flag("add_space_prefix", true), bos: -1, eos: -1, pad: -1}
 		m.removeSpaces = flag("remove_extra_whitespaces", false)
 		if err := t.initSPM(m); err != nil {
 			return nil, err
@@ -87,7 +87,7 @@ func FromGGUF(source string, kv map[string]any) (*Tokenizer, error) {
 			return nil, t.fail(p+"pre", "%v", err)
 		}
 		if pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3" {
-			addBOS, t.model.ignoreMerges = true, true
+			addBOS, t.bpe.ignoreMerges = true, true
 		}
 	default:
 		return nil, t.fail(p+"model", "want llama or gpt2, got %q", clip(model))
@@ -151,5 +151,11 @@ func loadGGUF(path string) (*Tokenizer, error) {
 			kv[k] = v
 		}
 	}
-	return FromGGUF(path, kv)
+	t, err := FromGGUF(path, kv)
+	if err == nil {
+		if s, ok := f.Value("tokenizer.chat_template"); ok {
+			t.chatTemplate, _ = s.(string)
+		}
+	}
+	return t, err
 }

@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/text/unicode/norm"
@@ -18,6 +19,9 @@ type (
 		Decoders       []jsonStep
 		Processors     []jsonStep
 		Prepend        string
+		Charsmap       []byte `json:"precompiled_charsmap"`
+		StripLeft      bool   `json:"strip_left"`
+		StripRight     bool   `json:"strip_right"`
 		Pattern        jsonPattern
 		Content        string
 		Behavior       string
@@ -54,91 +58,60 @@ type (
 			IgnoreMerges bool    `json:"ignore_merges"`
 			Prefix       string  `json:"continuing_subword_prefix"`
 			Suffix       string  `json:"end_of_word_suffix"`
-			Vocab        map[string]int64
+			UnkID        *int32  `json:"unk_id"`
+			Vocab        json.RawMessage
 			Merges       []json.RawMessage
 		}
 	}
 )
 
-// fromJSON reads a tokenizer.json with a BPE model.
+// plainSpaces turns the pieces' spelling of a space into the space itself.
+func plainSpaces(s string) string { return strings.ReplaceAll(s, "\u2581", " ") }
+
+// fromJSON reads a tokenizer.json with a BPE or unigram model.
 func fromJSON(source string, data []byte) (*Tokenizer, error) {
 	t := newTokenizer(source)
+	t.normalizeAdded = true
 	var f jsonFile
 	if err := json.Unmarshal(data, &f); err != nil {
 		return nil, fmt.Errorf("tokenizer: %s: %w", source, err)
 	}
-	if (f.Model.Type != "BPE" && f.Model.Type != "") || f.Model.Prefix != "" || f.Model.Suffix != "" || f.Model.Dropout != nil && *f.Model.Dropout != 0 {
-		return nil, t.fail("model", "want a BPE model without affixes and dropout, got %q", f.Model.Type)
+	if f.Model.Prefix != "" || f.Model.Suffix != "" || f.Model.Dropout != nil && *f.Model.Dropout != 0 {
+		return nil, t.fail("model", "want no continuing_subword_prefix, end_of_word_suffix and dropout")
 	}
 	var added []AddedToken
 	for _, a := range f.Added {
+		if a.ID < 0 || a.ID >= maxVocab {
+			return nil, t.fail("added_tokens", "id of %q: want 0 to %d, got %d", clip(a.Content), maxVocab-1, a.ID)
+		}
 		added = append(added, AddedToken{a.ID, a.Content, a.Special, a.LStrip, a.RStrip, a.SingleWord, a.Normalized})
-	}
-	pieces, err := t.pieceList("model.vocab", f.Model.Vocab, added)
-	if err != nil {
-		return nil, err
-	}
-	kinds := make([]Kind, len(pieces))
-	for i := range kinds {
-		kinds[i] = Normal
-		if pieces[i] == "" {
-			kinds[i] = Unused
-		}
-	}
-	merges := make([][2]string, len(f.Model.Merges))
-	for i, raw := range f.Model.Merges {
-		var line string
-		if json.Unmarshal(raw, &merges[i]) == nil {
-			continue
-		}
-		if err := json.Unmarshal(raw, &line); err != nil {
-			return nil, t.fail(fmt.Sprintf("model.merges[%d]", i), "want a string or a pair of strings")
-		}
-		a, b, ok := strings.Cut(line, " ")
-		if !ok || a == "" || b == "" {
-			return nil, t.fail(fmt.Sprintf("model.merges[%d]", i), "want two pieces, got %q", clip(line))
-		}
-		merges[i] = [2]string{a, b}
-	}
-	bytesLevel := false
-	if f.PreTokenizer != nil {
-		if bytesLevel, err = t.readPre(f.PreTokenizer); err != nil {
-			return nil, err
-		}
 	}
 	if f.Normalizer != nil {
 		if err := t.readNormalizer(f.Normalizer); err != nil {
 			return nil, err
 		}
 	}
-	if bytesLevel {
-		for i := range merges {
-			for k := range merges[i] {
-				merges[i][k], _ = fromAlphabet(merges[i][k])
-			}
-		}
-		if err := t.initAlphabet(pieces, kinds, merges); err != nil {
+	bytesLevel := false
+	if f.PreTokenizer != nil {
+		var err error
+		if bytesLevel, err = t.readPre(f.PreTokenizer); err != nil {
 			return nil, err
 		}
-	} else if err := t.initCharJSON(&f, pieces, kinds, merges); err != nil {
+	}
+	var err error
+	switch f.Model.Type {
+	case "BPE", "":
+		err = t.readBPE(&f, added, bytesLevel)
+	case "Unigram":
+		err = t.readUnigram(&f, added)
+	default:
+		err = t.fail("model.type", "want BPE or Unigram, got %q", clip(f.Model.Type))
+	}
+	if err != nil {
 		return nil, err
 	}
-	t.model.ignoreMerges = f.Model.IgnoreMerges
 	for _, a := range added {
-		t.pieces[a.ID], t.kinds[a.ID] = a.Content, UserDefined
-		if a.Special {
-			t.kinds[a.ID] = Control
-		}
-		t.bytes[a.ID] = a.Content
-		if bytesLevel {
-			t.bytes[a.ID], _ = fromAlphabet(a.Content)
-		}
-		t.byText[a.Content] = a.ID
-	}
-	for i := range added {
-		if added[i].Normalized && len(t.normalizer) > 0 {
-			added[i].Content = string(normalize(t.normalizer, []byte(added[i].Content), nil))
-		}
+		t.place(a)
 	}
 	t.setAdded(added)
 	if f.PostProcessor != nil {
@@ -155,19 +128,154 @@ func fromJSON(source string, data []byte) (*Tokenizer, error) {
 	return t, nil
 }
 
+// place gives an added token its id in the tables, which reach so far.
+func (t *Tokenizer) place(a AddedToken) {
+	t.pieces[a.ID], t.kinds[a.ID], t.bytes[a.ID] = a.Content, UserDefined, a.Content
+	if a.Special {
+		t.kinds[a.ID] = Control
+	}
+	if t.byteLevel {
+		t.bytes[a.ID], _ = fromAlphabet(a.Content)
+	}
+	t.byText[a.Content] = a.ID
+}
+
+func (t *Tokenizer) readBPE(f *jsonFile, added []AddedToken, bytesLevel bool) error {
+	var vocab map[string]int64
+	if err := json.Unmarshal(f.Model.Vocab, &vocab); err != nil {
+		return t.fail("model.vocab", "%v", err)
+	}
+	pieces, err := t.pieceList("model.vocab", vocab, added)
+	if err != nil {
+		return err
+	}
+	kinds := make([]Kind, len(pieces))
+	for i := range kinds {
+		kinds[i] = Normal
+		if pieces[i] == "" {
+			kinds[i] = Unused
+		}
+	}
+	merges, err := t.readMerges(f.Model.Merges)
+	if err != nil {
+		return err
+	}
+	if !bytesLevel {
+		err = t.initCharJSON(f, vocab, pieces, kinds, merges)
+	} else {
+		for i := range merges {
+			for k := range merges[i] {
+				merges[i][k], _ = fromAlphabet(merges[i][k])
+			}
+		}
+		err = t.initAlphabet(pieces, kinds, merges)
+	}
+	if err != nil {
+		return err
+	}
+	t.bpe.ignoreMerges = f.Model.IgnoreMerges
+	return nil
+}
+
+// readMerges reads merges as pairs of pieces, or as lines with a space between them (files of before 2024).
+func (t *Tokenizer) readMerges(list []json.RawMessage) ([][2]string, error) {
+	merges := make([][2]string, len(list))
+	for i, raw := range list {
+		var line string
+		if json.Unmarshal(raw, &merges[i]) == nil {
+			continue
+		}
+		if err := json.Unmarshal(raw, &line); err != nil {
+			return nil, t.fail(fmt.Sprintf("model.merges[%d]", i), "want a string or a pair of strings")
+		}
+		a, b, ok := strings.Cut(line, " ")
+		if !ok || a == "" || b == "" {
+			return nil, t.fail(fmt.Sprintf("model.merges[%d]", i), "want two pieces, got %q", clip(line))
+		}
+		merges[i] = [2]string{a, b}
+	}
+	return merges, nil
+}
+
+// readUnigram reads a model of pieces with scores.
+func (t *Tokenizer) readUnigram(f *jsonFile, added []AddedToken) error {
+	var vocab []scoredPiece
+	if err := json.Unmarshal(f.Model.Vocab, &vocab); err != nil {
+		return t.fail("model.vocab", "%v", err)
+	}
+	n := len(vocab)
+	if n == 0 || n > maxVocab {
+		return t.fail("model.vocab", "want 1 to %d pieces, got %d", maxVocab, n)
+	}
+	control := map[int32]bool{}
+	for _, a := range added {
+		n = max(n, int(a.ID)+1)
+		control[a.ID] = a.Special
+	}
+	m := &unigram{toks: make([]string, len(vocab)), scores: make([]float32, len(vocab)), unk: -1, fuseUnk: true, fallback: f.Model.ByteFallback}
+	if id := f.Model.UnkID; id != nil {
+		if *id < 0 || int(*id) >= len(vocab) {
+			return t.fail("model.unk_id", "want 0 to %d, got %d", len(vocab)-1, *id)
+		}
+		m.unk, t.unk = *id, *id
+	}
+	pieces, decoded, kinds := make([]string, n), make([]string, n), make([]Kind, n)
+	bytesFound := 0
+	for i := range n {
+		kinds[i] = Unused
+		if i >= len(vocab) {
+			continue
+		}
+		p := vocab[i].piece
+		pieces[i], decoded[i], kinds[i], m.scores[i] = p, plainSpaces(p), Normal, vocab[i].score
+		if b, ok := byteOfPiece(p); ok && m.fallback {
+			m.byteID[b], kinds[i], decoded[i] = int32(i), Byte, string([]byte{b})
+			bytesFound++
+		} else if int32(i) != m.unk && !control[int32(i)] {
+			m.toks[i] = plainSpaces(p)
+		}
+	}
+	if m.fallback && bytesFound < 256 {
+		return t.fail("model.byte_fallback", "want the 256 byte pieces, got %d", bytesFound)
+	}
+	m.finish()
+	t.model, t.unigram = m, m
+	t.setPieces(pieces, decoded, kinds)
+	return nil
+}
+
+// scoredPiece is a pair [piece, score].
+type scoredPiece struct {
+	piece string
+	score float32
+}
+
+func (p *scoredPiece) UnmarshalJSON(data []byte) error {
+	var pair []json.RawMessage
+	if err := json.Unmarshal(data, &pair); err != nil {
+		return err
+	}
+	if len(pair) != 2 {
+		return fmt.Errorf("want [piece, score], got %s", clip(string(data)))
+	}
+	if err := json.Unmarshal(pair[0], &p.piece); err != nil {
+		return err
+	}
+	return json.Unmarshal(pair[1], &p.score)
+}
+
 // initCharJSON builds a BPE over characters, as conversions of SentencePiece models have it.
-func (t *Tokenizer) initCharJSON(f *jsonFile, pieces []string, kinds []Kind, merges [][2]string) error {
+func (t *Tokenizer) initCharJSON(f *jsonFile, vocab map[string]int64, pieces []string, kinds []Kind, merges [][2]string) error {
 	m := &bpe{toks: make([]string, len(pieces)), chars: true, unk: -1, fuseUnk: f.Model.FuseUnk, fallback: f.Model.ByteFallback, metaByte: true}
 	decoded := make([]string, len(pieces))
 	for i := range m.byteID {
 		m.byteID[i] = -1
 	}
 	for i, p := range pieces {
-		text := strings.ReplaceAll(p, "\u2581", " ")
+		text := plainSpaces(p)
 		decoded[i] = text
-		var v int
-		if n, _ := fmt.Sscanf(p, "<0x%02X>", &v); m.fallback && n == 1 && len(p) == 6 && v < 256 {
-			m.byteID[v], kinds[i], decoded[i] = int32(i), Byte, string([]byte{byte(v)})
+		if b, ok := byteOfPiece(p); ok && m.fallback {
+			m.byteID[b], kinds[i], decoded[i] = int32(i), Byte, string([]byte{b})
 			continue
 		}
 		if text != p || !strings.Contains(p, " ") { // a piece with a plain space can never occur
@@ -178,20 +286,20 @@ func (t *Tokenizer) initCharJSON(f *jsonFile, pieces []string, kinds []Kind, mer
 	m.finish()
 	for i := range merges {
 		for k := range merges[i] {
-			merges[i][k] = strings.ReplaceAll(merges[i][k], "\u2581", " ")
+			merges[i][k] = plainSpaces(merges[i][k])
 		}
 	}
 	if err := t.addMerges(m, merges); err != nil {
 		return err
 	}
 	if f.Model.Unk != nil {
-		id, ok := f.Model.Vocab[*f.Model.Unk]
+		id, ok := vocab[*f.Model.Unk]
 		if !ok {
 			return t.fail("model.unk_token", "%q is not in the vocabulary", clip(*f.Model.Unk))
 		}
-		m.unk = int32(id)
+		m.unk, t.unk = int32(id), int32(id)
 	}
-	t.model = m
+	t.model, t.bpe = m, m
 	t.setPieces(pieces, decoded, kinds)
 	return nil
 }
@@ -217,14 +325,27 @@ func (t *Tokenizer) readNormalizer(s *jsonStep) error {
 	case "Lowercase":
 		return add(lowerStep{})
 	case "Prepend":
-		return add(prependStep(strings.ReplaceAll(s.Prepend, "\u2581", " ")))
+		return add(prependStep(plainSpaces(s.Prepend)))
 	case "Replace":
 		if s.Pattern.String == " " && s.Content == "\u2581" {
 			return add(metaStep)
 		}
 		if s.Pattern.String != "" {
-			return add(replaceStep{s.Pattern.String, s.Content})
+			return add(replaceStep{s.Pattern.String, plainSpaces(s.Content)})
 		}
+		p, err := newPattern(s.Pattern.Regex)
+		if err != nil {
+			return t.fail("normalizer", "%v", err)
+		}
+		return add(&replacePatternStep{&splitter{expr: s.Pattern.Regex, pattern: p}, plainSpaces(s.Content)})
+	case "Strip":
+		return add(stripStep{s.StripLeft, s.StripRight})
+	case "Precompiled":
+		c, ok := newCharsmap(s.Charsmap)
+		if !ok {
+			return t.fail("normalizer.precompiled_charsmap", "truncated or damaged")
+		}
+		return add(charsmapStep{c})
 	}
 	return t.fail("normalizer", "%q is not supported", clip(s.Type))
 }
@@ -234,12 +355,17 @@ var behaviors = map[string]splitBehavior{"Isolated": splitIsolated, "Removed": s
 
 // readPre reads the pre-tokenizer and reports whether it ends in bytes.
 func (t *Tokenizer) readPre(s *jsonStep) (bytesLevel bool, err error) {
+	plain := func(s string) string { return s }
+	if slices.Contains(t.normalizer, normStep(metaStep)) {
+		plain = plainSpaces
+	}
 	add := func(expr string, b splitBehavior, invert bool) error {
+		expr = plain(expr)
 		p, err := newPattern(expr)
 		if err != nil {
 			return t.fail("pre_tokenizer", "%v", err)
 		}
-		t.pre = append(t.pre, preStep{split: &splitter{p, b, invert}})
+		t.pre = append(t.pre, preStep{split: &splitter{expr, p, b, invert}})
 		return nil
 	}
 	switch s.Type {
@@ -266,7 +392,7 @@ func (t *Tokenizer) readPre(s *jsonStep) (bytesLevel bool, err error) {
 			return false, t.fail("pre_tokenizer", "behavior %q is not known", clip(s.Behavior))
 		}
 		if s.Pattern.String != "" {
-			t.pre = append(t.pre, preStep{split: &splitter{literalPattern(s.Pattern.String), b, s.Invert}})
+			t.pre = append(t.pre, preStep{split: &splitter{"", literalPattern(plain(s.Pattern.String)), b, s.Invert}})
 			return false, nil
 		}
 		return false, add(s.Pattern.Regex, b, s.Invert)
@@ -281,7 +407,7 @@ func (t *Tokenizer) readPre(s *jsonStep) (bytesLevel bool, err error) {
 			t.pre = append(t.pre, preStep{prefixSpace: true, firstOnly: s.PrependScheme == "first"})
 		}
 		if s.Split == nil || *s.Split {
-			t.pre = append(t.pre, preStep{split: &splitter{literalPattern(" "), splitWithNext, false}})
+			t.pre = append(t.pre, preStep{split: &splitter{"", literalPattern(" "), splitWithNext, false}})
 		}
 		return false, nil
 	}

@@ -1,9 +1,11 @@
 package tokenizer
 
 import (
+	"cmp"
 	"fmt"
 	"math"
-	"sort"
+	"slices"
+	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -17,7 +19,7 @@ type spmModel struct {
 	pieces        []string
 	scores        []float32
 	kinds         []Kind
-	modelType     uint64 // 1 unigram, 2 BPE
+	modelType     uint64
 	suffix        bool
 	charsmap      []byte
 	dummyPrefix   bool
@@ -25,6 +27,12 @@ type spmModel struct {
 	unk, bos, eos int32
 	pad           int32
 }
+
+// The model types of a trainer_spec.
+const (
+	spmUnigram = 1
+	spmBPE     = 2
+)
 
 // protoFields walks the fields of one message. Numbers come as uint64, fixed32 too; strings and messages as bytes.
 func protoFields(b []byte, visit func(num protowire.Number, v uint64, s []byte) error) error {
@@ -60,7 +68,7 @@ func protoFields(b []byte, visit func(num protowire.Number, v uint64, s []byte) 
 }
 
 func parseSPM(data []byte) (*spmModel, error) {
-	m := &spmModel{modelType: 1, dummyPrefix: true, removeSpaces: true, unk: 0, bos: 1, eos: 2, pad: -1}
+	m := &spmModel{modelType: spmUnigram, dummyPrefix: true, removeSpaces: true, unk: 0, bos: 1, eos: 2, pad: -1}
 	err := protoFields(data, func(num protowire.Number, _ uint64, s []byte) error {
 		switch num {
 		case 1:
@@ -138,63 +146,23 @@ func (t *Tokenizer) initSPM(m *spmModel) error {
 	if n == 0 {
 		return t.fail("pieces", "want at least one, got none")
 	}
-	if m.modelType != 2 {
-		return t.fail("trainer_spec.model_type", "want 2 (BPE), got %d", m.modelType)
+	if m.modelType != spmUnigram && m.modelType != spmBPE {
+		return t.fail("trainer_spec.model_type", "want 1 (unigram) or 2 (BPE), got %d", m.modelType)
 	}
-	model := &bpe{toks: make([]string, n), chars: true, unk: -1, fuseUnk: true, metaByte: true}
-	for i := range model.byteID {
-		model.byteID[i] = -1
+	v, err := t.readSPMPieces(m)
+	if err != nil {
+		return err
 	}
-	decoded := make([]string, n)
-	var added []AddedToken
-	var user []AddedToken
-	for i, p := range m.pieces {
-		text := strings.ReplaceAll(p, "\u2581", " ")
-		decoded[i] = text
-		switch m.kinds[i] {
-		case Normal, Unused:
-			model.toks[i] = text
-		case UserDefined:
-			user = append(user, AddedToken{ID: int32(i), Content: text, Normalized: true})
-		case Byte:
-			var v int
-			if _, err := fmt.Sscanf(p, "<0x%02X>", &v); err != nil || v > 255 || v < 0 || len(p) != 6 {
-				return t.fail(fmt.Sprintf("piece %d", i), "want a byte piece such as <0x0A>, got %q", clip(p))
-			}
-			model.byteID[v] = int32(i)
-			model.fallback = true
-			decoded[i] = string([]byte{byte(v)})
-		case Unknown:
-			model.unk = int32(i)
-			decoded[i] = " \u2047 "
-			added = append(added, AddedToken{ID: int32(i), Content: p, Special: true})
-		case Control:
-			decoded[i] = p
-			added = append(added, AddedToken{ID: int32(i), Content: p, Special: true})
-		}
+	if m.modelType == spmBPE {
+		t.initSPMBPE(m, v)
+	} else {
+		t.initSPMUnigram(m, v)
 	}
-	scores := append([]float32(nil), m.scores...)
-	for i, s := range scores {
-		if s != s {
-			return t.fail(fmt.Sprintf("piece %d", i), "score: want a number, got NaN")
-		}
-	}
-	sort.Slice(scores, func(i, j int) bool { return scores[i] > scores[j] })
-	rankOf := make(map[float32]uint32, n)
-	for _, s := range scores {
-		if _, ok := rankOf[s]; !ok {
-			rankOf[s] = uint32(len(rankOf))
-		}
-	}
-	model.table = newStringTable(model.toks)
-	model.finish()
-	model.pairsFromText(func(id int32) uint32 { return rankOf[m.scores[id]] })
-	t.model = model
-	t.setPieces(m.pieces, decoded, m.kinds)
-	t.setAdded(append(added, user...))
+	t.setPieces(m.pieces, v.decoded, m.kinds)
+	t.setAdded(append(v.added, v.user...))
 	step := &spmStep{dummyPrefix: m.dummyPrefix, removeSpaces: m.removeSpaces, spaceAsSuffix: m.suffix}
-	if len(user) > 0 {
-		step.keep = newMatcher(user)
+	if len(v.user) > 0 {
+		step.keep = newMatcher(v.user)
 	}
 	if len(m.charsmap) > 0 {
 		c, ok := newCharsmap(m.charsmap)
@@ -211,7 +179,7 @@ func (t *Tokenizer) initSPM(m *spmModel) error {
 		}
 		return id
 	}
-	t.bos, t.eos, t.pad = valid(m.bos), valid(m.eos), m.pad
+	t.bos, t.eos, t.pad, t.unk = valid(m.bos), valid(m.eos), m.pad, v.unk
 	if m.pad >= int32(n) {
 		t.pad = -1
 	}
@@ -219,4 +187,86 @@ func (t *Tokenizer) initSPM(m *spmModel) error {
 		t.prefix = []int32{t.bos}
 	}
 	return nil
+}
+
+// spmPieces is a SentencePiece vocabulary sorted by what its pieces do.
+type spmPieces struct {
+	toks, decoded []string // what each piece matches and what it decodes to, with plain spaces
+	added, user   []AddedToken
+	byteID        [256]int32
+	fallback      bool
+	unk           int32
+}
+
+func (t *Tokenizer) readSPMPieces(m *spmModel) (*spmPieces, error) {
+	n := len(m.pieces)
+	v := &spmPieces{toks: make([]string, n), decoded: make([]string, n), unk: -1}
+	for i := range v.byteID {
+		v.byteID[i] = -1
+	}
+	for i, p := range m.pieces {
+		if s := m.scores[i]; s != s {
+			return nil, t.fail(fmt.Sprintf("piece %d", i), "score: want a number, got NaN")
+		}
+		text := strings.ReplaceAll(p, "\u2581", " ")
+		v.decoded[i] = text
+		switch m.kinds[i] {
+		case Normal, Unused:
+			v.toks[i] = text
+		case UserDefined:
+			v.user = append(v.user, AddedToken{ID: int32(i), Content: text, Normalized: true})
+		case Byte:
+			b, ok := byteOfPiece(p)
+			if !ok {
+				return nil, t.fail(fmt.Sprintf("piece %d", i), "want a byte piece such as <0x0A>, got %q", clip(p))
+			}
+			v.byteID[b], v.fallback = int32(i), true
+			v.decoded[i] = string([]byte{b})
+		case Unknown:
+			v.unk = int32(i)
+			v.decoded[i] = " \u2047 "
+			v.added = append(v.added, AddedToken{ID: int32(i), Content: p, Special: true})
+		case Control:
+			v.decoded[i] = p
+			v.added = append(v.added, AddedToken{ID: int32(i), Content: p, Special: true})
+		}
+	}
+	return v, nil
+}
+
+// byteOfPiece reads a byte-fallback piece such as <0x0A>.
+func byteOfPiece(p string) (byte, bool) {
+	if len(p) != 6 || !strings.HasPrefix(p, "<0x") || p[5] != '>' {
+		return 0, false
+	}
+	b, err := strconv.ParseUint(p[3:5], 16, 8)
+	return byte(b), err == nil
+}
+
+func (t *Tokenizer) initSPMBPE(m *spmModel, v *spmPieces) {
+	model := &bpe{toks: v.toks, chars: true, unk: v.unk, fuseUnk: true, metaByte: true, byteID: v.byteID, fallback: v.fallback}
+	order := slices.Clone(m.scores)
+	slices.SortFunc(order, func(a, b float32) int { return cmp.Compare(b, a) })
+	rankOf := make(map[float32]uint32, len(order))
+	for _, s := range order {
+		if _, ok := rankOf[s]; !ok {
+			rankOf[s] = uint32(len(rankOf))
+		}
+	}
+	model.table = newStringTable(model.toks)
+	model.finish()
+	model.pairsFromText(func(id int32) uint32 { return rankOf[m.scores[id]] })
+	t.model, t.bpe = model, model
+}
+
+func (t *Tokenizer) initSPMUnigram(m *spmModel, v *spmPieces) {
+	toks := slices.Clone(v.toks)
+	for i, k := range m.kinds {
+		if k == Unused {
+			toks[i] = ""
+		}
+	}
+	model := &unigram{toks: toks, scores: m.scores, byteID: v.byteID, fallback: v.fallback, unk: v.unk, fuseUnk: true}
+	model.finish()
+	t.model, t.unigram = model, model
 }

@@ -2,16 +2,17 @@ package tokenizer
 
 import (
 	"bytes"
+	"unicode"
 
 	"golang.org/x/text/unicode/norm"
 )
 
-// normStep is one stage of a normaliser. It may return its input or write to the state's buffer.
+// normStep is one stage of a normaliser. It may return its input, which it does not write to.
 type normStep interface {
 	apply(text []byte) []byte
 }
 
-func normalize(steps []normStep, text []byte, st *state) []byte {
+func normalize(steps []normStep, text []byte) []byte {
 	for _, s := range steps {
 		text = s.apply(text)
 	}
@@ -47,6 +48,54 @@ func (s replaceStep) apply(text []byte) []byte {
 		return text
 	}
 	return bytes.ReplaceAll(text, []byte(s.from), []byte(s.to))
+}
+
+// replacePatternStep replaces every match of a pattern.
+type replacePatternStep struct {
+	find *splitter
+	to   string
+}
+
+func (s *replacePatternStep) apply(text []byte) []byte {
+	out := make([]byte, 0, len(text))
+	for _, p := range s.find.spans(nil, text) {
+		if p.matched {
+			out = append(out, s.to...)
+		} else {
+			out = append(out, text[p.from:p.to]...)
+		}
+	}
+	return out
+}
+
+// stripStep cuts white space off the ends.
+type stripStep struct{ left, right bool }
+
+func (s stripStep) apply(text []byte) []byte {
+	if s.left {
+		text = bytes.TrimLeftFunc(text, unicode.IsSpace)
+	}
+	if s.right {
+		text = bytes.TrimRightFunc(text, unicode.IsSpace)
+	}
+	return text
+}
+
+// charsmapStep replaces mapped prefixes.
+type charsmapStep struct{ m *charsmap }
+
+func (s charsmapStep) apply(text []byte) []byte {
+	out := make([]byte, 0, len(text))
+	for len(text) > 0 {
+		to, n := s.m.longest(text)
+		if n == 0 {
+			n = charLen(text[0])
+			to = text[:n]
+		}
+		out = append(out, to...)
+		text = text[n:]
+	}
+	return out
 }
 
 type lowerStep struct{}
@@ -133,6 +182,7 @@ func (s *spmStep) prefix(text []byte) (part []byte, n int) {
 type charsmap struct {
 	units []uint32
 	to    []byte
+	file  []byte // as it was read
 }
 
 // newCharsmap reads the size of the trie in bytes (little endian), the trie and the replacements.
@@ -144,7 +194,7 @@ func newCharsmap(b []byte) (*charsmap, bool) {
 	if n%4 != 0 || n == 0 || n > len(b)-4 {
 		return nil, false
 	}
-	c := &charsmap{units: make([]uint32, n/4), to: b[4+n:]}
+	c := &charsmap{units: make([]uint32, n/4), to: b[4+n:], file: b}
 	for i := range c.units {
 		p := b[4+4*i:]
 		c.units[i] = uint32(p[0]) | uint32(p[1])<<8 | uint32(p[2])<<16 | uint32(p[3])<<24

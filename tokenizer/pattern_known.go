@@ -10,6 +10,22 @@ const (
 	patternDeepSeek = "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"
 )
 
+// patternEnds matches the spaces at both ends of a text.
+const patternEnds = `\A +| +\z`
+
+type endsPattern struct{}
+
+func (endsPattern) match(text []byte, i int) int {
+	j := i
+	for j < len(text) && text[j] == ' ' {
+		j++
+	}
+	if i == 0 || j == len(text) {
+		return j
+	}
+	return i
+}
+
 // knownPattern returns the hand-written scanner for a pattern as spelled in a file, or nil.
 func knownPattern(expr string) pattern {
 	switch expr {
@@ -23,6 +39,8 @@ func knownPattern(expr string) pattern {
 		return &wordPattern{c: classTable(), letters: clLetter | clMark, maxDigits: 1}
 	case patternDeepSeek:
 		return &deepSeekPattern{classTable()}
+	case patternEnds:
+		return endsPattern{}
 	}
 	return nil
 }

@@ -56,6 +56,9 @@ func newPattern(expr string) (pattern, error) {
 	if p := compileSet(expr); p != nil {
 		return p, nil
 	}
+	if p := compileLiterals(expr); p != nil {
+		return p, nil
+	}
 	if len(expr) > 1<<16 {
 		return nil, fmt.Errorf("pattern: want at most %d bytes, got %d", 1<<16, len(expr))
 	}

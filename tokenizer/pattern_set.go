@@ -1,6 +1,8 @@
 package tokenizer
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -121,6 +123,64 @@ func (p literalPattern) match(text []byte, i int) int {
 		return i + len(p)
 	}
 	return i
+}
+
+// literalsPattern matches the first of its strings, by first byte.
+type literalsPattern [256][]string
+
+func (p *literalsPattern) match(text []byte, i int) int {
+	for _, s := range p[text[i]] {
+		if len(s) <= len(text)-i && string(text[i:i+len(s)]) == s {
+			return i + len(s)
+		}
+	}
+	return i
+}
+
+// metaCharacters have a meaning of their own in expressions.
+const metaCharacters = `\.+*?()|[]{}^$#&-~`
+
+// alternation is the expression that matches any of the texts, longer ones first.
+func alternation(texts []string) string {
+	texts = slices.Clone(texts)
+	slices.SortFunc(texts, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
+	var b strings.Builder
+	for i, s := range texts {
+		if i > 0 {
+			b.WriteByte('|')
+		}
+		for _, r := range s {
+			if strings.ContainsRune(metaCharacters, r) {
+				b.WriteByte('\\')
+			}
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// compileLiterals turns an alternation of plain strings into a scanner. It returns nil for anything else.
+func compileLiterals(expr string) pattern {
+	p := new(literalsPattern)
+	var s []byte
+	for i := 0; i <= len(expr); i++ {
+		switch {
+		case i == len(expr) || expr[i] == '|':
+			if len(s) == 0 {
+				return nil
+			}
+			p[s[0]] = append(p[s[0]], string(s))
+			s = nil
+		case expr[i] == '\\' && i+1 < len(expr) && strings.IndexByte(metaCharacters, expr[i+1]) >= 0:
+			i++
+			s = append(s, expr[i])
+		case strings.IndexByte(metaCharacters, expr[i]) >= 0 && strings.IndexByte("#&-~", expr[i]) < 0:
+			return nil
+		default:
+			s = append(s, expr[i])
+		}
+	}
+	return p
 }
 
 // compileSet turns the simple expressions of pre-tokenizers, one character class with an optional \s? before it, a

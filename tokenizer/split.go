@@ -19,6 +19,7 @@ const (
 
 // A splitter cuts a text into pieces, one at a time.
 type splitter struct {
+	expr     string // the pattern as files spell it
 	pattern  pattern
 	behavior splitBehavior
 	invert   bool

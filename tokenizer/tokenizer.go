@@ -52,12 +52,19 @@ type Tokenizer struct {
 	raw, rawSpecial   *matcher // tokens matched in the text, without and with special ones
 	norm, normSpecial *matcher // tokens matched in the normalised text
 	written           *matcher // all special tokens and raw's, for EncodeParts
+	added             []AddedToken
+	normalizeAdded    bool // the texts of added tokens pass the normaliser too (tokenizer.json)
 	normalizer        []normStep
 	pre               []preStep
-	model             *bpe
+	model             segmenter
+	bpe               *bpe     // the model when it is a BPE, else nil
+	unigram           *unigram // the model when it is a unigram model, else nil
+	byteLevel         bool     // pieces are bytes, spelled in GPT-2's alphabet
 	decode            decodeRules
 	prefix, suffix    []int32
 	bos, eos, pad     int32
+	unk               int32
+	chatTemplate      string
 	original          map[string][]byte // the files it came from, by base name
 
 	mu   sync.Mutex
@@ -65,7 +72,12 @@ type Tokenizer struct {
 }
 
 func newTokenizer(source string) *Tokenizer {
-	return &Tokenizer{Source: source, bos: -1, eos: -1, pad: -1, original: map[string][]byte{}}
+	return &Tokenizer{Source: source, bos: -1, eos: -1, pad: -1, unk: -1, original: map[string][]byte{}}
+}
+
+// segmenter is a model: it appends the ids of one pre-token, text[from:to]. Bytes of text beyond to may be read.
+type segmenter interface {
+	appendWord(dst []int32, st *state, text []byte, from, to int) []int32
 }
 
 // VocabSize is one more than the largest id.
@@ -79,6 +91,12 @@ func (t *Tokenizer) EOS() int32 { return t.eos }
 
 // PAD is the id of the padding token, -1 when there is none.
 func (t *Tokenizer) PAD() int32 { return t.pad }
+
+// ChatTemplate is the Jinja template that came with the vocabulary, "" when there was none.
+func (t *Tokenizer) ChatTemplate() string { return t.chatTemplate }
+
+// AddedTokens returns the tokens that are matched in the text before the model sees it.
+func (t *Tokenizer) AddedTokens() []AddedToken { return t.added }
 
 // Piece returns the piece of an id as its file writes it, "" for an id without one.
 func (t *Tokenizer) Piece(id int32) string {
@@ -154,7 +172,7 @@ func (t *Tokenizer) AppendEncode(dst []int32, text string, o Options) []int32 {
 
 func (t *Tokenizer) appendSegment(dst []int32, st *state, text []byte, first, parse bool) []int32 {
 	if len(t.normalizer) > 0 {
-		text = normalize(t.normalizer, text, st)
+		text = normalize(t.normalizer, text)
 	}
 	m := t.norm
 	if parse {
@@ -244,9 +262,13 @@ func (t *Tokenizer) setPieces(pieces, decoded []string, kinds []Kind) {
 
 // setAdded installs the tokens that are matched before the model.
 func (t *Tokenizer) setAdded(list []AddedToken) {
+	t.added = list
 	pick := func(normalized, special bool) *matcher {
 		var use []AddedToken
 		for _, a := range list {
+			if t.normalizeAdded && a.Normalized {
+				a.Content = string(normalize(t.normalizer, []byte(a.Content)))
+			}
 			if a.Content != "" && a.Normalized == normalized && (special || !a.Special) {
 				use = append(use, a)
 			}

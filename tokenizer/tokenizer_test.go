@@ -24,7 +24,7 @@ func TestBuiltin(t *testing.T) {
 		t.Fatalf("want 4096 ids and BOS and EOS 0, got %d, %d, %d", tok.VocabSize(), tok.BOS(), tok.EOS())
 	}
 	for b := range 256 {
-		if tok.model.byteID[b] < 0 {
+		if tok.bpe.byteID[b] < 0 {
 			t.Errorf("byte %d is no piece", b)
 		}
 	}
@@ -53,7 +53,7 @@ func TestRoundTripAndStream(t *testing.T) {
 }
 
 func TestQueuedMergesEqualScanned(t *testing.T) {
-	m := builtin(t).model
+	m := builtin(t).bpe
 	text := strings.Repeat("once upon a time 小猫和小狗 ", 5)
 	for n := range len(text) {
 		st := new(state)
@@ -99,7 +99,7 @@ func FuzzJSON(f *testing.F) {
 
 func FuzzTiktoken(f *testing.F) {
 	f.Add([]byte("IQ== 0\nIg== 1\n"))
-	f.Fuzz(func(t *testing.T, b []byte) { _, _ = fromTiktoken("fuzz", b, "qwen", nil) })
+	f.Fuzz(func(t *testing.T, b []byte) { _, _ = fromTiktoken("fuzz", b, "qwen", nil, nil) })
 }
 
 func FuzzDecodeValid(f *testing.F) {

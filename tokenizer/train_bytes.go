@@ -125,18 +125,34 @@ func (b *ByteTrainer) Train() (*Tokenizer, error) {
 	}
 	merges := make([][2]string, len(l.merges))
 	for i, m := range l.merges {
-		merges[i] = [2]string{toAlphabet([]byte(l.toks[m[0]])), toAlphabet([]byte(l.toks[m[1]]))}
+		merges[i] = [2]string{l.toks[m[0]], l.toks[m[1]]}
 	}
-	data, err := marshalByteLevel(pieces, merges, b.SpecialTokens, b.Pattern, b.NFC)
-	if err != nil {
+	return b.build(pieces, merges)
+}
+
+// build makes the tokenizer of a trained vocabulary and its tokenizer.json.
+func (b *ByteTrainer) build(pieces []string, merges [][2]string) (*Tokenizer, error) {
+	t := newTokenizer("trained vocabulary")
+	kinds := make([]Kind, len(pieces))
+	var added []AddedToken
+	for i := range kinds {
+		kinds[i] = Normal
+		if i < len(b.SpecialTokens) {
+			kinds[i] = Control
+			added = append(added, AddedToken{ID: int32(i), Content: pieces[i], Special: true})
+		}
+	}
+	if err := t.initAlphabet(pieces, kinds, merges); err != nil {
 		return nil, err
 	}
-	t, err := fromJSON("tokenizer.json", data)
-	if err != nil {
-		return nil, err
+	t.setAdded(added)
+	t.pre = b.pre
+	if b.NFC {
+		t.normalizer = []normStep{formStep{norm.NFC}}
 	}
-	t.original["tokenizer.json"] = data
-	return t, nil
+	var err error
+	t.original["tokenizer.json"], err = t.marshalJSON()
+	return t, err
 }
 
 // learner finds merges: the pair of highest count first, of equal counts the smaller pair of ids.
