@@ -81,7 +81,7 @@ func (x *Batch) put(row, at int, segment int32, s Sequence) int {
 }
 
 // Tensors returns the batch as int32 tensors that share its memory: ids, targets, segments [B,T], positions [P,B,T],
-// labels [B,T] where there are any, prefix [B] for prefix-attention rows.
+// labels [B,T] where there are any, prefix [B] for prefix-attention rows, and Extra.
 func (x *Batch) Tensors() map[string]*tensor.Tensor {
 	m := map[string]*tensor.Tensor{
 		"ids":       tensor.FromI32(x.IDs, x.B, x.T),

@@ -146,6 +146,9 @@ func New(c *Config) (Model, error) {
 		return nil, c.err
 	}
 	e, ok := byArchitecture[arch]
+	if body, found := strings.CutSuffix(arch, "ForSequenceClassification"); !ok && found {
+		e, ok = byArchitecture[body+"ForCausalLM"] // a reward model: the body of a language model under another head
+	}
 	if !ok {
 		return nil, c.Errorf("architectures", "%q is not supported; supported are %s", arch, strings.Join(Architectures(), ", "))
 	}

@@ -15,8 +15,9 @@ import (
 	"danlu/tensor"
 )
 
-// Objective builds a loss: the scalar to be minimised, already multiplied by norm (one over the step's scored targets),
-// and further scalars to be reported, summed over the step's micro-batches.
+// Objective builds a loss: the scalar to be minimised, already multiplied by norm (one over the step's scored targets,
+// or over what else the loss is a mean of), and further values to be reported: scalars, summed over the step's
+// micro-batches, and tensors for tests. It may declare inputs of its own, which the batch carries as Extra.
 type Objective func(b *nn.Build, m family.Model, targets, norm *graph.Value) (loss *graph.Value, report map[string]*graph.Value)
 
 // CrossEntropy is the next-token objective, with a z-loss of the given coefficient (0: none), which is reported apart.
@@ -80,8 +81,8 @@ type shape struct {
 func NewStepper(c StepConfig) (*Stepper, error) {
 	s := &Stepper{c: c, programs: map[shape]engine.Program{}}
 	probe, err := graph.Build(func(g *graph.Graph) {
-		b := nn.Inputs(g, c.Policy, c.Model.Info().PositionRows, 1, 2)
-		c.Objective(b, c.Model, g.Input("targets", graph.Of(dtype.I32, 1, 2)), g.Input("norm", graph.Of(dtype.F32)))
+		b := nn.Inputs(g, c.Policy, c.Model.Info().PositionRows, 2, 2) // two rows, since some objectives take pairs
+		c.Objective(b, c.Model, g.Input("targets", graph.Of(dtype.I32, 2, 2)), g.Input("norm", graph.Of(dtype.F32)))
 	})
 	if err != nil {
 		return nil, err
@@ -267,7 +268,7 @@ func inputs(x *data.Batch, norm float64) engine.Tensors {
 func report(out engine.Tensors) map[string]float64 {
 	r := make(map[string]float64, len(out))
 	for name, t := range out {
-		if t.DType == dtype.F32 && t.Len() == 1 {
+		if t.DType == dtype.F32 && len(t.Shape) == 0 {
 			r[name] = float64(t.F32()[0])
 		}
 	}
