@@ -49,9 +49,13 @@ type MultiToken interface {
 }
 
 // Params lists the parameters and buffers of a model, those of its prediction modules included.
-func Params(m Model) ([]*graph.StateSpec, error) {
+func Params(m Model) ([]*graph.StateSpec, error) { return StoredParams(m, nil) }
+
+// StoredParams is Params with weights kept as storage says.
+func StoredParams(m Model, storage nn.Storage) ([]*graph.StateSpec, error) {
 	g, err := graph.Build(func(g *graph.Graph) {
 		b := nn.Inputs(g, nn.Float32, m.Info().PositionRows, 1, 3)
+		b.Storage = storage
 		hidden := m.Hidden(b)
 		m.Head(b)
 		if mt, ok := m.(MultiToken); ok {

@@ -21,7 +21,7 @@ type Options struct {
 	PageLen   int         // tokens of a page [64]
 	Store     dtype.DType // of keys and values [F16]
 	Chunk     int         // most tokens of one pass [512]
-	Storage   func(label string) dtype.DType
+	Storage   nn.Storage  // as the store keeps the weights [float32]
 }
 
 // Runner runs a model over a paged KV cache: many sequences, of which each pass extends some by some tokens.

@@ -14,6 +14,18 @@ func factor(x *Value, compute dtype.DType) *Value {
 	return Convert(x, dtype.F32)
 }
 
+// activations are the factor beside weights w: with Compute Q8_0 rounded in blocks if w's storage has blocks.
+func activations(x, w *Value, compute dtype.DType) *Value {
+	if compute != dtype.Q8_0 || !w.DType.IsQuantized() {
+		return factor(x, compute)
+	}
+	const block = 32
+	blocks := ReshapeTo(Convert(x, dtype.F32), x.Len()/block, block)
+	scale := MulScalar(MaxOf(Abs(blocks), 1), 1.0/127)
+	levels := Floor(AddScalar(Div(blocks, Max(scale, ConstLike(scale, 1e-38))), 0.5))
+	return ReshapeTo(Mul(levels, scale), x.Shape...)
+}
+
 // rows is x [..., D] as a matrix [N, D].
 func rows(x *Value) *Value {
 	if x.Rank() == 2 {
@@ -25,7 +37,7 @@ func rows(x *Value) *Value {
 // Decompose implements Decomposer.
 func (o Linear) Decompose(in []*Value) []*Value {
 	x, w := in[0], in[1]
-	y := Dot(factor(rows(x), o.Compute), factor(w, o.Compute), false, true, dtype.F32)
+	y := Dot(activations(rows(x), w, o.Compute), factor(w, o.Compute), false, true, dtype.F32)
 	if len(in) > 2 && in[2] != nil {
 		y = Add(y, Convert(in[2], dtype.F32))
 	}
@@ -105,7 +117,7 @@ func oneHotGroups(offsets *Value, n int) *Value {
 func (o GroupedLinear) Decompose(in []*Value) []*Value {
 	x, w, offsets := in[0], in[1], in[2]
 	n, e := x.Shape[0], w.Shape[0]
-	all := Dot(ReshapeTo(factor(x, o.Compute), 1, n, x.Shape[1]), factor(w, o.Compute), false, true, dtype.F32) // [E, N, Out]
+	all := Dot(ReshapeTo(activations(x, w, o.Compute), 1, n, x.Shape[1]), factor(w, o.Compute), false, true, dtype.F32) // [E, N, Out]
 	mine := ReshapeTo(oneHotGroups(offsets, n), e, n, 1)
 	return []*Value{Convert(Sum(Mul(all, mine), 0), o.Out)}
 }

@@ -8,10 +8,11 @@ import (
 )
 
 // Linear is x·Wᵀ + bias: x [..., In], W [Out, In] in any storage, bias [Out] or absent → [..., Out] in Out's element
-// type (x's when Invalid). With Compute BF16 both factors are rounded to bfloat16 before they are multiplied; sums are
-// float32.
+// type (x's when Invalid). With Compute BF16 both factors are rounded to bfloat16 before they are multiplied; with Q8_0
+// and a block-quantized W, x is rounded in blocks of 32 to multiples of max|x|/127 and W is taken as it is, and with any
+// other W it is F32. Sums are float32.
 type Linear struct {
-	Compute dtype.DType // F32 or BF16
+	Compute dtype.DType // F32, BF16 or Q8_0
 	Out     dtype.DType
 }
 
@@ -27,8 +28,11 @@ func (o Linear) Infer(in []Type) ([]Type, error) {
 	if len(in) > 2 && !in[2].IsZero() && !slices.Equal(in[2].Shape, w.Shape[:1]) {
 		return nil, fmt.Errorf("want a bias of %d", w.Shape[0])
 	}
-	if o.Compute != dtype.F32 && o.Compute != dtype.BF16 {
+	if o.Compute != dtype.F32 && o.Compute != dtype.BF16 && o.Compute != dtype.Q8_0 {
 		return nil, fmt.Errorf("cannot compute in %v", o.Compute)
+	}
+	if w.DType.IsQuantized() && w.Last()%w.DType.BlockLen() != 0 {
+		return nil, fmt.Errorf("rows of %d values are not whole blocks of %v", w.Last(), w.DType)
 	}
 	shape := slices.Clone(x.Shape)
 	shape[len(shape)-1] = w.Shape[0]

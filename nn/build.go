@@ -1,13 +1,15 @@
 package nn
 
 import (
+	"fmt"
+
 	"danlu/dtype"
 	"danlu/graph"
 )
 
 // Policy says in which element types a graph computes.
 type Policy struct {
-	Compute  dtype.DType // of matrix products: F32, or BF16 with float32 sums
+	Compute  dtype.DType // of matrix products: F32, BF16 with float32 sums, or Q8_0 (see graph.Linear)
 	Act      dtype.DType // of what is kept between operations
 	Residual dtype.DType // of the residual stream
 }
@@ -17,6 +19,9 @@ var Float32 = Policy{Compute: dtype.F32, Act: dtype.F32, Residual: dtype.F32}
 
 // BFloat16 rounds factors and activations to bfloat16; weights, residual stream and sums stay float32.
 var BFloat16 = Policy{Compute: dtype.BF16, Act: dtype.BF16, Residual: dtype.F32}
+
+// Int8 rounds activations to 8 bits where they meet block-quantized weights; everything else is float32.
+var Int8 = Policy{Compute: dtype.Q8_0, Act: dtype.F32, Residual: dtype.F32}
 
 // Build is one graph in the making: its inputs and the choices that all blocks share.
 type Build struct {
@@ -35,8 +40,9 @@ type Build struct {
 	// in a graph with a cache, whose features were computed before. Nil: none.
 	Features, Pictured *graph.Value
 
-	// Storage is the element type in which a weight is kept; nil: float32.
-	Storage func(label string) dtype.DType
+	// Storage is how weights are kept.
+	Storage Storage
+	layer   string // what names in the first layer of the run in work start with
 	// Taps asks for the residual stream: outputs hidden.0 (embedding), hidden.1 ... (after each layer), hidden.norm.
 	Taps bool
 }
@@ -52,11 +58,7 @@ type Cache struct {
 
 // Weight declares a parameter. Names are the checkpoint's; inside a layer they follow the layer's prefix.
 func (b *Build) Weight(l *graph.Graph, label string, init graph.Init, axes []string, shape ...int) *graph.Value {
-	d := dtype.F32
-	if b.Storage != nil {
-		d = b.Storage(label)
-	}
-	return l.State(graph.StateSpec{Label: label, Type: graph.Of(d, shape...), Role: graph.Param, Axes: axes, Init: init})
+	return l.State(graph.StateSpec{Label: label, Type: graph.Of(b.Storage.of(b.layer+label), shape...), Role: graph.Param, Axes: axes, Init: init})
 }
 
 // Linear is x·Wᵀ (+ bias) with the parameters name.weight [out, in] and name.bias [out]; x [..., in] → [..., out].
@@ -104,14 +106,21 @@ func (b *Build) Tap(l *graph.Graph, name string, x *graph.Value) {
 // Layers adds the equal layers from to, excluding to: states are named with prefix, which holds one %d, and body maps
 // the residual stream [B, T, D] of one layer to the next.
 func (b *Build) Layers(prefix string, from, to int, x *graph.Value, body func(l *graph.Graph, x *graph.Value) *graph.Value) *graph.Value {
-	run := graph.Layers{N: to - from, Prefix: prefix, First: from}
-	return b.G.ForEach(run, []*graph.Value{x}, func(l *graph.Graph, carry []*graph.Value) []*graph.Value {
-		y := body(l, carry[0])
-		if b.Taps {
-			l.OutputFrom("hidden.%d", from+1, y)
-		}
-		return []*graph.Value{y}
-	})[0]
+	defer func(outer string) { b.layer = outer }(b.layer)
+	for _, end := range b.Storage.runs(prefix, from, to) {
+		first := from
+		b.layer = fmt.Sprintf(prefix, first)
+		run := graph.Layers{N: end - first, Prefix: prefix, First: first}
+		x = b.G.ForEach(run, []*graph.Value{x}, func(l *graph.Graph, carry []*graph.Value) []*graph.Value {
+			y := body(l, carry[0])
+			if b.Taps {
+				l.OutputFrom("hidden.%d", first+1, y)
+			}
+			return []*graph.Value{y}
+		})[0]
+		from = end
+	}
+	return x
 }
 
 // Matrix is a parameter [V, D] over the vocabulary, such as an output head.

@@ -72,11 +72,7 @@ func (p Experts) Build(b *Build, l *graph.Graph, x *graph.Value, r Routing) *gra
 	n, d, k := x.Shape[0], x.Last(), r.IDs.Last()
 	weight := func(name string, out, in int, axes ...string) *graph.Value {
 		label := p.Name + ".%d." + name + ".weight"
-		storage := dtype.F32
-		if b.Storage != nil {
-			storage = b.Storage(label)
-		}
-		return l.State(graph.StateSpec{Label: label, Stack: []graph.Range{{First: 0, Count: p.N}}, Type: graph.Of(storage, p.N, out, in),
+		return l.State(graph.StateSpec{Label: label, Stack: []graph.Range{{First: 0, Count: p.N}}, Type: graph.Of(b.Storage.of(b.layer+label), p.N, out, in),
 			Axes: append([]string{"experts"}, axes...), Init: graph.Init{Std: p.Std}})
 	}
 	grouped := graph.Apply(graph.GroupRows{Experts: p.N}, r.IDs)
