@@ -468,6 +468,9 @@ func ScratchUnpack(in int) int { return in*panelRows + in/blockVals*192 }
 
 // widePanel makes a panel's float32 form in scratch.
 func widePanel(d dtype.DType, panel []byte, in int, scratch []float32) []float32 {
+	if d == dtype.F32 {
+		return floats(panel)
+	}
 	wide := scratch[:in*panelRows]
 	switch d {
 	case dtype.F16:

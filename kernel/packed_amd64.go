@@ -316,6 +316,8 @@ func wideRows(d dtype.DType, c []float32, cRow int, a []float32, aRow int, w []b
 	case dtype.F16:
 	case dtype.BF16:
 		t = &wideBF16
+	case dtype.F32:
+		t = &wideF32
 	default:
 		panel, t = unsafe.Pointer(unsafe.SliceData(widePanel(d, w, depth, scratch))), &wideF32
 	}

@@ -13,6 +13,7 @@ type PackedMul struct {
 	In, Out int
 	M       int
 	Levels  bool
+	Round   bool      // factors are rounded to bfloat16 where they are not levels
 	Bias    []float32 // [Out]; nil: none
 
 	x, y       Matrix
@@ -63,7 +64,7 @@ func (g *PackedMul) run(r runner, x Matrix, w []byte, y Matrix, scratch []float3
 		g.to = min(g.from+packedRows, g.M)
 		rows := g.to - g.from
 		switch {
-		case !g.Levels && g.x.BF16 == nil:
+		case !g.prepared():
 		case rows < 4:
 			for i := range rows {
 				g.quantizing.Do(0, i)
@@ -75,6 +76,9 @@ func (g *PackedMul) run(r runner, x Matrix, w []byte, y Matrix, scratch []float3
 		r.Run((panels+g.perTask-1)/g.perTask, &g.panels)
 	}
 }
+
+// prepared reports whether the rows of X are converted before they are multiplied.
+func (g *PackedMul) prepared() bool { return g.Levels || g.Round || g.x.BF16 != nil }
 
 // quantizeTask prepares one row of X.
 type quantizeTask struct{ g *PackedMul }
@@ -97,7 +101,11 @@ func (t *quantizeTask) Do(_, i int) {
 		if g.Levels {
 			quantizeRow(bytesOf32(g.act)[i*stride+k/blockVals*actBlock:], row, g.l.zero)
 		} else {
-			copy(g.act[i*g.In+k:], row)
+			to := g.act[i*g.In+k:][:n]
+			copy(to, row)
+			if g.Round && g.x.BF16 == nil {
+				roundRow(to)
+			}
 		}
 	}
 }
@@ -145,8 +153,14 @@ func (g *PackedMul) panel(c []float32, cRow, p int, bias, scratch []float32) {
 	w := g.w[p*size : (p+1)*size]
 	if !g.Levels {
 		a, aRow := g.act, g.In
-		if g.x.BF16 == nil {
+		if !g.prepared() {
 			a, aRow = g.x.F32[g.from*g.x.Row:], g.x.Row
+		}
+		if g.Round && g.Type != dtype.BF16 {
+			panel := widePanel(g.Type, w, g.In, scratch)
+			roundRow(panel)
+			wideRows(dtype.F32, c, cRow, a, aRow, bytesOf32(panel), rows, g.In, bias, nil)
+			return
 		}
 		wideRows(g.Type, c, cRow, a, aRow, w, rows, g.In, bias, scratch)
 		return
@@ -172,5 +186,12 @@ func wideRowsPortable(c []float32, cRow int, a []float32, aRow int, panel []floa
 			}
 		}
 		copy(c[r*cRow:], acc[:])
+	}
+}
+
+// roundRow rounds to bfloat16 values.
+func roundRow(x []float32) {
+	for i, v := range x {
+		x[i] = roundToBF16(v)
 	}
 }

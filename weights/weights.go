@@ -2,15 +2,18 @@
 package weights
 
 import (
+	"cmp"
 	"fmt"
+	"runtime"
 	"slices"
 	"sort"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"danlu/dtype"
 	"danlu/engine"
 	"danlu/graph"
-	"danlu/quant"
 	"danlu/tensor"
 )
 
@@ -120,22 +123,44 @@ func Load(store engine.Store, specs []*graph.StateSpec, src Source, opts LoadOpt
 	for _, p := range parts {
 		total += p.bytes
 	}
-	for _, p := range parts {
+	var mu sync.Mutex
+	load := func(p matched) error {
 		err := guarded(src, func() error {
 			t, err := src.Tensor(p.file)
 			if err != nil {
 				return err
 			}
-			return set(store, p.name, p.dtype, t)
+			if t, err = stored(p.dtype, t); err != nil {
+				return err
+			}
+			return store.Set(p.name, t)
 		})
 		if err != nil {
 			return fmt.Errorf("weights: %s: tensor %q: %w", src.Path(), p.file, err)
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		if done += p.bytes; opts.Progress != nil {
 			opts.Progress(done, total)
 		}
+		return nil
 	}
-	return nil
+	// Tensors are converted side by side, one to a core, so that few are held twice at a time.
+	errs := make([]error, len(parts))
+	var next atomic.Int64
+	var failed atomic.Bool
+	var group sync.WaitGroup
+	for range min(runtime.NumCPU(), len(parts)) {
+		group.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(parts) && !failed.Load(); i = int(next.Add(1)) - 1 {
+				if errs[i] = load(parts[i]); errs[i] != nil {
+					failed.Store(true)
+				}
+			}
+		})
+	}
+	group.Wait()
+	return cmp.Or(errs...)
 }
 
 // Guarded is implemented by sources that can turn the fault of a file cut short under the program into an error.
@@ -148,18 +173,6 @@ func guarded(src Source, read func() error) error {
 		return g.Guard(read)
 	}
 	return read()
-}
-
-// set fills a part, dequantizing block types that the part does not keep.
-func set(store engine.Store, name string, want dtype.DType, t *tensor.Tensor) error {
-	if t.DType != want && (t.DType.IsQuantized() || t.DType == dtype.F8E4M3 || t.DType == dtype.F8E5M2) {
-		plain := tensor.New(dtype.F32, t.Shape...)
-		if err := quant.Dequantize(t.DType, plain.F32(), t.Data); err != nil {
-			return err
-		}
-		t = plain
-	}
-	return store.Set(name, t)
 }
 
 func some(names []string) string {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"danlu/dtype"
 	"danlu/generate"
 	"danlu/internal/locale"
 )
@@ -15,7 +14,8 @@ import (
 func init() { verbs = append(verbs, newGenerate) }
 
 func newGenerate(o *options) *cobra.Command {
-	var model, prompt, precision string
+	var model, prompt string
+	var how inference
 	req := generate.Request{}
 	cmd := &cobra.Command{
 		Use:     "generate MODEL --prompt-ids IDS",
@@ -35,10 +35,6 @@ func newGenerate(o *options) *cobra.Command {
 			if req.MaxNew < 1 {
 				return fmt.Errorf("--max-new: want at least 1, got %d", req.MaxNew)
 			}
-			policy, err := policyOf(precision)
-			if err != nil {
-				return err
-			}
 			m, err := openModel(name)
 			if err != nil {
 				return err
@@ -55,16 +51,11 @@ func newGenerate(o *options) *cobra.Command {
 				return err
 			}
 			defer eng.Close()
-			store, err := m.load(eng, o.quiet || o.json)
+			r, shut, err := how.runner(m, eng, o.quiet || o.json, generate.Options{Context: min(info.MaxPosition, len(req.Prompt)+req.MaxNew)})
 			if err != nil {
 				return err
 			}
-			defer store.Close()
-			r, err := generate.NewRunner(eng, store, m.model, generate.Options{Policy: policy, Context: min(info.MaxPosition, len(req.Prompt)+req.MaxNew), Store: dtype.F32})
-			if err != nil {
-				return err
-			}
-			defer r.Shut()
+			defer shut()
 			seq, err := r.Open()
 			if err != nil {
 				return err
@@ -95,7 +86,7 @@ func newGenerate(o *options) *cobra.Command {
 	f.IntVar(&req.Sampling.TopK, "top-k", 0, locale.Text("choose among so many; 0: all", "只在前 K 个中选择；0 表示全部"))
 	f.Float64Var(&req.Sampling.TopP, "top-p", 0, locale.Text("choose among the fewest whose probability exceeds this; 0: all", "累计概率阈值；0 表示全部"))
 	f.Uint64Var(&req.Sampling.Seed, "seed", 0, locale.Text("of the choices", "随机种子"))
-	f.StringVar(&precision, "dtype", "f32", locale.Text("compute in f32 or bf16", "以 f32 或 bf16 计算"))
+	how.flags(f)
 	f.StringVar(&o.engine, "engine", "cpu", locale.Text("cpu or ref", "cpu 或 ref"))
 	f.BoolVar(&o.json, "json", false, locale.Text("print JSON", "输出 JSON"))
 	return cmd

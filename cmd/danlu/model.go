@@ -7,6 +7,7 @@ import (
 	"danlu/family"
 	"danlu/internal/locale"
 	"danlu/internal/progress"
+	"danlu/nn"
 	"danlu/weights"
 )
 
@@ -25,11 +26,11 @@ func openModel(path string) (*opened, error) {
 	return &opened{c.Model, c.Weights}, nil
 }
 
-// load fills a new store with the model's weights.
-func (m *opened) load(eng engine.Engine, quiet bool) (engine.Store, error) {
+// loadAs fills a new store with the model's weights, kept as kind says (weights.Storage), and returns how each is kept.
+func (m *opened) loadAs(eng engine.Engine, kind string, quiet bool) (engine.Store, nn.Storage, error) {
 	specs, err := family.Params(m.model)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	bar := progress.New(os.Stderr, progress.Options{Label: locale.Text("loading", "加载"), Quiet: quiet, Chinese: locale.Chinese()})
 	opts := weights.LoadOptions{Ignored: m.model.Info().Ignored, Progress: func(done, total int64) {
@@ -37,20 +38,27 @@ func (m *opened) load(eng engine.Engine, quiet bool) (engine.Store, error) {
 		bar.Update(done)
 	}}
 	if err := weights.Check(specs, m.source, opts); err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	storage, err := weights.Storage(m.source, specs, kind, opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	if specs, err = family.StoredParams(m.model, storage); err != nil {
+		return nil, nil, err
 	}
 	store := eng.NewStore()
 	for _, s := range specs {
 		if err := store.Declare(s); err != nil {
 			store.Close()
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	err = weights.Load(store, specs, m.source, opts)
 	bar.Done()
 	if err != nil {
 		store.Close()
-		return nil, err
+		return nil, nil, err
 	}
-	return store, nil
+	return store, storage, nil
 }

@@ -358,6 +358,9 @@ func stridedLoop[T any](b *binder, n *node, w *walk) {
 func (b *binder) cast(n *node, to dtype.DType) error {
 	x, y := n.in[0], n.out[0]
 	from := x.typ.DType
+	if x.packed {
+		return b.unpacked(n)
+	}
 	if !castable(from) || !castable(to) {
 		return fmt.Errorf("from %v to %v is not supported", from, to)
 	}

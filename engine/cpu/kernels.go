@@ -103,6 +103,8 @@ func (b *binder) kernel(n *node) error {
 		return b.matMul(n, op)
 	case graph.Gather:
 		return b.gather(n)
+	case unpacked:
+		return b.unpacked(n)
 	case graph.Embedding:
 		return b.embedding(n)
 	case graph.ScatterAdd:

@@ -41,6 +41,9 @@ func (p *product) run(a, b, c kernel.Matrix) {
 func leading(t graph.Type) int { return tensor.Len(t.Shape[:t.Rank()-1]) }
 
 func (b *binder) linear(n *node, op graph.Linear) error {
+	if n.in[1].packed {
+		return b.packedLinear(n, op)
+	}
 	x, w, y := n.in[0], n.in[1], n.out[0]
 	in, out := x.typ.Last(), w.typ.Shape[0]
 	var bias *value
@@ -58,6 +61,9 @@ func (b *binder) linear(n *node, op graph.Linear) error {
 }
 
 func (b *binder) linearGradX(n *node, op graph.LinearGradX) error {
+	if n.in[1].packed {
+		return b.packedGradX(n, op.Compute)
+	}
 	dy, w, dx := n.in[0], n.in[1], n.out[0]
 	out, in := w.typ.Shape[0], w.typ.Shape[1]
 	p := b.product(n, leading(dy.typ), in, out, op.Compute)
@@ -126,6 +132,9 @@ func groups(offsets []int32, rows int, f func(e, from, to int)) error {
 
 // grouped is x·Wᵀ, or dy·W, for each group of rows with the group's own W.
 func (b *binder) grouped(n *node, compute dtype.DType, back bool) error {
+	if n.in[1].packed {
+		return b.packedGroups(n, compute, back)
+	}
 	x, w, off, y := n.in[0], n.in[1], n.in[2], n.out[0]
 	rows, k, cols := x.typ.Shape[0], x.typ.Shape[1], y.typ.Shape[1]
 	p := b.product(n, rows, cols, k, compute)

@@ -18,6 +18,8 @@ type value struct {
 	st   *storage // where it is
 	off  int      // bytes from the storage's start
 	dest *storage // where it has to be written, when that is decided before it is computed
+	// packed says that it is a state whose matrices are packed, or a part of one.
+	packed bool
 }
 
 // node is an operation of a lowered graph.
@@ -93,6 +95,9 @@ func (l *lowering) add(n *graph.Node) error {
 		}
 		types[i] = in[i].typ
 	}
+	if err := l.unpack(n.Op, in); err != nil {
+		return err
+	}
 	switch op := n.Op.(type) {
 	case graph.Same, graph.StopGradient:
 		l.env[n.Out[0]] = in[0]
@@ -100,7 +105,7 @@ func (l *lowering) add(n *graph.Node) error {
 	case graph.Repeat:
 		return l.repeat(n, op, in)
 	case graph.Decomposer:
-		if !native(op, types) {
+		if !native(op, types) && !nativePacked(op, in) {
 			return l.decompose(n, op, in)
 		}
 	}
@@ -127,6 +132,9 @@ func (l *lowering) emit(op graph.Op, in []*value, out []graph.Type) *node {
 	m := &node{op: op, in: in}
 	for i, t := range out {
 		m.out = append(m.out, &value{typ: t, node: m, out: i})
+	}
+	if s, ok := op.(graph.State); ok {
+		m.out[0].packed = packs(s.StateSpec)
 	}
 	l.nodes = append(l.nodes, m)
 	return m
@@ -247,7 +255,7 @@ func (l *lowering) repeat(n *graph.Node, op graph.Repeat, in []*value) error {
 		default:
 			t := in[i].typ
 			t.Shape = t.Shape[1:]
-			b.args[i] = &value{typ: t}
+			b.args[i] = &value{typ: t, packed: in[i].packed}
 		}
 		l.env[a] = b.args[i]
 	}

@@ -149,6 +149,9 @@ func (p *program) build(rows int) (_ *plan, err error) {
 	var pending []graph.Update
 	for _, u := range updates {
 		s, v := l.env[u.State], l.env[u.Value]
+		if s.packed {
+			return nil, fmt.Errorf("state %s: weights kept as %v cannot be updated", s.node.op.(graph.State).Label, s.typ.DType)
+		}
 		switch {
 		case s.typ.DType == dtype.Opaque:
 		case v == s:

@@ -96,7 +96,7 @@ func (b *binder) repeat(n *node, op graph.Repeat) error {
 	for i := op.Carry + op.Captured; i < len(args); i++ {
 		if a, v := args[i], n.in[i]; a != nil {
 			bytes := bytesIn(a.typ)
-			if a.typ.DType == dtype.Opaque {
+			if a.typ.DType == dtype.Opaque || a.packed {
 				bytes = v.st.bytes / op.N
 			}
 			w := r.window(v.st, v.off, bytes)

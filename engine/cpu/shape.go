@@ -315,6 +315,9 @@ func (b *binder) gather(n *node) error {
 
 // embedding is gather with a cast.
 func (b *binder) embedding(n *node) error {
+	if n.in[0].packed {
+		return b.packedEmbedding(n)
+	}
 	table, ids, y := n.in[0], n.in[1], n.out[0]
 	d, rows, total := table.typ.Shape[1], table.typ.Shape[0], ids.typ.Len()
 	from, to := table.typ.DType, y.typ.DType

@@ -39,6 +39,9 @@ func stateBytes(spec *graph.StateSpec) int {
 	if c := spec.Cache; c != nil {
 		return spec.Type.Len() * c.Pages * c.PageLen * c.BytesPerToken()
 	}
+	if packs(spec) {
+		return packedBytes(spec)
+	}
 	return spec.Type.Bytes()
 }
 
@@ -81,12 +84,18 @@ func (s *store) View(name string) (*tensor.Tensor, error) {
 	if st.spec.Type.DType == dtype.Opaque {
 		return nil, fmt.Errorf("cpu: state %q: has no host form", name)
 	}
+	if packs(st.spec) {
+		return nil, fmt.Errorf("cpu: state %q: is packed for computing and cannot be written in place", name)
+	}
 	n, t := st.partBytes(), st.spec.PartType()
 	return &tensor.Tensor{DType: t.DType, Shape: t.Shape, Data: st.data[p.index*n : (p.index+1)*n]}, nil
 }
 
 // Set implements engine.Store.
 func (s *store) Set(name string, t *tensor.Tensor) error {
+	if m := s.packed(name); m != nil {
+		return m.set(name, t)
+	}
 	v, err := s.View(name)
 	if err != nil {
 		return err
@@ -107,6 +116,9 @@ func (s *store) Set(name string, t *tensor.Tensor) error {
 
 // Get implements engine.Store.
 func (s *store) Get(name string) (*tensor.Tensor, error) {
+	if m := s.packed(name); m != nil {
+		return m.get(name)
+	}
 	v, err := s.View(name)
 	if err != nil {
 		return nil, err

@@ -7,10 +7,12 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"danlu/dtype"
 	"danlu/engine"
 	"danlu/graph"
+	"danlu/quant"
 	"danlu/tensor"
 )
 
@@ -79,6 +81,8 @@ func (a *array) put(i int, p *array) {
 type state struct {
 	spec  *graph.StateSpec
 	value *array
+	// blocks are the parts as they were set, of block-quantized states: their values do not tell the bytes.
+	blocks []*tensor.Tensor
 }
 
 type part struct {
@@ -101,6 +105,9 @@ func (s *store) Declare(spec *graph.StateSpec) error {
 		return nil
 	}
 	st := &state{spec: spec, value: newArray(spec.Type)}
+	if spec.Type.DType.IsQuantized() {
+		st.blocks = make([]*tensor.Tensor, spec.Parts())
+	}
 	if spec.Cache != nil {
 		for i := range st.value.pages {
 			st.value.pages[i] = newCache(spec.Cache)
@@ -136,6 +143,12 @@ func (s *store) Set(name string, t *tensor.Tensor) error {
 	if err != nil {
 		return fmt.Errorf("ref: state %q: %w", name, err)
 	}
+	if want.DType.IsQuantized() {
+		if t.DType != want.DType {
+			return fmt.Errorf("ref: state %q: want %v, got %v", name, want, t)
+		}
+		st.blocks[i] = &tensor.Tensor{DType: t.DType, Shape: slices.Clone(t.Shape), Data: slices.Clone(t.Data)}
+	}
 	n := want.Len()
 	if st.value.f != nil {
 		copy(st.value.f[i*n:], a.f)
@@ -153,6 +166,12 @@ func (s *store) Get(name string) (*tensor.Tensor, error) {
 		return nil, err
 	}
 	t, n := st.spec.PartType(), st.spec.PartType().Len()
+	if t.DType.IsQuantized() {
+		if st.blocks[i] == nil {
+			return nil, fmt.Errorf("ref: state %q: was never set", name)
+		}
+		return st.blocks[i], nil
+	}
 	a := &array{shape: t.Shape}
 	if st.value.f != nil {
 		a.f = st.value.f[i*n : (i+1)*n]
@@ -342,7 +361,17 @@ func fromTensor(t *tensor.Tensor) (*array, error) {
 			a.i[i] = int64(x)
 		}
 	default:
-		return nil, fmt.Errorf("a %v tensor cannot be given", t.DType)
+		if !quant.CanDequantize(t.DType) {
+			return nil, fmt.Errorf("a %v tensor cannot be given", t.DType)
+		}
+		x := make([]float32, t.Len())
+		if err := quant.Dequantize(t.DType, x, t.Data); err != nil {
+			return nil, err
+		}
+		a.f = make([]float64, len(x))
+		for i, v := range x {
+			a.f[i] = float64(v)
+		}
 	}
 	return a, nil
 }
@@ -359,6 +388,10 @@ func toTensor(a *array, d dtype.DType) (*tensor.Tensor, error) {
 	case dtype.BF16:
 		for i, x := range a.f {
 			t.U16()[i] = uint16(math.Float32bits(float32(x)) >> 16) // already rounded
+		}
+	case dtype.F16:
+		for i, x := range a.f {
+			t.U16()[i] = quant.F32ToHalf(float32(x))
 		}
 	case dtype.I32:
 		for i, x := range a.i {

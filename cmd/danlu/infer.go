@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/pflag"
+
+	"danlu/dtype"
+	"danlu/engine"
+	"danlu/generate"
+	"danlu/internal/locale"
+	"danlu/nn"
+)
+
+// inference is how a model is run: the flags of all verbs that generate or score.
+type inference struct {
+	quant, precision, cache string
+}
+
+func (i *inference) flags(f *pflag.FlagSet) {
+	f.StringVar(&i.quant, "quant", "keep", locale.Text("keep weights as the checkpoint has them (keep), in float32 (none), or as q8_0, q4_0, q4_k, ...", "权重保持原样（keep）、转为 float32（none）或量化为 q8_0、q4_0、q4_k 等"))
+	f.StringVar(&i.precision, "dtype", "int8", locale.Text("compute in f32, bf16 or int8 (f32, but 8-bit activations where weights are block-quantized)", "以 f32、bf16 或 int8 计算（int8：遇到块量化权重时激活取 8 位，其余为 f32）"))
+	f.StringVar(&i.cache, "cache", "", locale.Text("keep keys and values in f32, f16 or bf16; f16 unless --dtype f32", "键值缓存类型 f32、f16 或 bf16；默认 f16，--dtype f32 时为 f32"))
+}
+
+// policy is what --dtype names.
+func (i *inference) policy() (nn.Policy, error) {
+	if i.precision == "int8" {
+		return nn.Int8, nil
+	}
+	p, err := policyOf(i.precision)
+	if err != nil {
+		return p, fmt.Errorf("--dtype: want f32, bf16 or int8, got %q", i.precision)
+	}
+	return p, nil
+}
+
+// store is the type of keys and values.
+func (i *inference) store() (dtype.DType, error) {
+	if i.cache == "" {
+		if i.precision == "f32" {
+			return dtype.F32, nil
+		}
+		return dtype.F16, nil
+	}
+	d, err := dtype.Parse(i.cache)
+	if err != nil || d != dtype.F32 && d != dtype.F16 && d != dtype.BF16 {
+		return d, fmt.Errorf("--cache: want f32, f16 or bf16, got %q", i.cache)
+	}
+	return d, nil
+}
+
+// runner loads a model and compiles it; the returned function frees both.
+func (i *inference) runner(m *opened, eng engine.Engine, quiet bool, opts generate.Options) (_ *generate.Runner, shut func(), err error) {
+	if opts.Policy, err = i.policy(); err != nil {
+		return nil, nil, err
+	}
+	if opts.Store, err = i.store(); err != nil {
+		return nil, nil, err
+	}
+	store, storage, err := m.loadAs(eng, i.quant, quiet)
+	if err != nil {
+		return nil, nil, err
+	}
+	opts.Storage = storage
+	r, err := generate.NewRunner(eng, store, m.model, opts)
+	if err != nil {
+		store.Close()
+		return nil, nil, err
+	}
+	return r, func() { r.Shut(); store.Close() }, nil
+}

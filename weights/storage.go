@@ -1,0 +1,101 @@
+package weights
+
+import (
+	"fmt"
+	"strings"
+
+	"danlu/dtype"
+	"danlu/graph"
+	"danlu/nn"
+	"danlu/quant"
+	"danlu/tensor"
+)
+
+// Quants are the names of how weights can be kept, besides the block types' own.
+const (
+	QuantKeep = "keep" // as the checkpoint has them
+	QuantNone = "none" // float32
+)
+
+// matrix reports whether a part is a matrix that is only multiplied with or looked up in, which can be kept in any type.
+func matrix(name string, shape []int) bool {
+	if len(shape) != 2 || !strings.HasSuffix(name, ".weight") {
+		return false
+	}
+	for _, part := range []string{"norm", "mlp.gate.weight", "visual.", "vision", "kv_b_proj"} {
+		if strings.Contains(name, part) {
+			return false
+		}
+	}
+	return true
+}
+
+// Storage plans how each weight among specs is kept: as the checkpoint has it ("keep"), in float32 ("none"), or in a
+// type of package dtype by its name. Weights whose rows are no whole blocks take the nearest type whose blocks they
+// fill; weights that are more than factors stay as they are in a 16-bit checkpoint and in float32 otherwise.
+func Storage(src Source, specs []*graph.StateSpec, kind string, opts LoadOptions) (nn.Storage, error) {
+	if kind == QuantNone {
+		return nil, nil
+	}
+	parts, err := match(specs, src, opts)
+	if err != nil {
+		return nil, err
+	}
+	want := dtype.Invalid
+	if kind != QuantKeep {
+		if want, err = dtype.Parse(kind); err != nil || !quant.CanQuantize(want) || want == dtype.F64 {
+			return nil, fmt.Errorf("weights: quant: want keep, none or a type such as q8_0 or q4_k, got %q", kind)
+		}
+	}
+	s := nn.Storage{}
+	for _, p := range parts {
+		d, shape, err := src.Describe(p.file)
+		if err != nil {
+			return nil, err
+		}
+		if !matrix(p.name, shape) {
+			continue
+		}
+		if want != dtype.Invalid {
+			d = fitting(want, shape[1])
+		}
+		if d.IsQuantized() || d == dtype.F16 || d == dtype.BF16 {
+			s[p.name] = d
+		}
+	}
+	return s, nil
+}
+
+// fitting is d, or the type nearest to it whose blocks fill rows of n values.
+func fitting(d dtype.DType, n int) dtype.DType {
+	if n%d.BlockLen() == 0 {
+		return d
+	}
+	near := map[dtype.DType]dtype.DType{dtype.Q2_K: dtype.Q4_0, dtype.Q3_K: dtype.Q4_0, dtype.Q4_K: dtype.Q5_0, dtype.Q5_K: dtype.Q5_1, dtype.Q6_K: dtype.Q8_0}
+	if e, ok := near[d]; ok && n%e.BlockLen() == 0 {
+		return e
+	}
+	return dtype.F16
+}
+
+// stored is t in the type in which it is kept, converted by way of float32 when it is another.
+func stored(want dtype.DType, t *tensor.Tensor) (*tensor.Tensor, error) {
+	if plain := !t.DType.IsQuantized() && t.DType != dtype.F8E4M3 && t.DType != dtype.F8E5M2; t.DType == want || plain && want == dtype.F32 {
+		return t, nil // stores convert plain numbers to float32
+	}
+	plain := t
+	if t.DType != dtype.F32 {
+		if !quant.CanDequantize(t.DType) {
+			return t, nil
+		}
+		plain = tensor.New(dtype.F32, t.Shape...)
+		if err := quant.Dequantize(t.DType, plain.F32(), t.Data); err != nil {
+			return nil, err
+		}
+	}
+	if want == dtype.F32 || !quant.CanQuantize(want) {
+		return plain, nil
+	}
+	out := tensor.New(want, t.Shape...)
+	return out, quant.Quantize(want, out.Data, plain.F32())
+}
