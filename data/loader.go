@@ -34,6 +34,8 @@ type Step struct {
 	Batches []*Batch // of this rank
 	Scored  int64    // targets scored in Batches: the normaliser of the loss (to be summed over ranks)
 	Tokens  int64    // that are not padding
+	// Report are numbers to be logged with the step.
+	Report map[string]float64
 }
 
 // Loader yields steps. The rows of a step are a pure function of (Seed, epoch, place), so the state is a few numbers

@@ -19,7 +19,7 @@ type training struct {
 	objective train.Objective
 	// prepare makes what is trained on of a step's rows (train.Options.Prepare), and count is what its loss is divided by
 	// (train.Options.Count); both may be nil.
-	prepare func(ctx context.Context, st *data.Step) (*data.Step, error)
+	prepare func(ctx context.Context, st *data.Step) ([]*data.Step, error)
 	count   func(st *data.Step) float64
 }
 

@@ -16,7 +16,7 @@ import (
 // and its variants. What norm is one over depends on the loss, see Normaliser.
 //
 // Inputs beside the batch: advantages [B]; old [B, T], the log-probabilities under the policy that wrote the answers;
-// reference [B, T], those of the reference model, with KL; token_norm, one over the scored tokens of the step.
+// reference [B, T], those of the reference model, with KL; per_token, what norm is one over, divided by the scored tokens of the step.
 type Policy struct {
 	Loss              string  // one of PolicyLosses
 	ClipLow, ClipHigh float64 // the ratio may be from 1-ClipLow to 1+ClipHigh
@@ -75,7 +75,7 @@ func (p Policy) Objective() Objective {
 	return func(b *nn.Build, m family.Model, targets, norm *graph.Value) (*graph.Value, map[string]*graph.Value) {
 		l := policyLosses[p.Loss]
 		c := complete(b, m, targets, true)
-		perToken := input(b, "token_norm")
+		perToken := perToken(b, norm)
 		advantages := graph.ReshapeTo(input(b, "advantages", c.b), c.b, 1)
 		// Places without a target have log-probability 0 here, whatever the inputs hold there.
 		difference := graph.Mul(graph.Sub(c.logp, input(b, "old", c.b, c.t)), c.mask)
