@@ -17,7 +17,7 @@ type Tuple []Value
 
 // Undefined is the result of looking up what is not there: it prints as nothing, is false and empty, and is an error
 // in any other use.
-type Undefined struct{ _ byte }
+type Undefined struct{ what string }
 
 // Dict keeps its keys in the order of insertion.
 type Dict struct {
