@@ -521,6 +521,9 @@ func (t *trainer) evaluate(ctx context.Context, v Validation) (Record, error) {
 					sums[k] += s
 				}
 			}
+			for k, s := range st.Report {
+				sums[k] += s * count
+			}
 			weight += count
 		}
 		if t.Watch.Eval != nil {
