@@ -32,10 +32,10 @@ func init() {
 	filters = map[string]filterFunc{
 		"upper": method("upper"), "lower": method("lower"), "capitalize": method("capitalize"), "trim": method("strip"),
 		"string":      soft(func(_ *run, s string, _ *args) Value { return s }),
-		"safe":        func(_ *run, v Value, _ *args) Value { return v },
-		"escape":      soft(escape),
-		"e":           soft(escape),
-		"forceescape": soft(escape),
+		"safe":        func(r *run, v Value, _ *args) Value { return markup(r.str(v)) },
+		"escape":      func(r *run, v Value, _ *args) Value { return r.escape(v) },
+		"e":           func(r *run, v Value, _ *args) Value { return r.escape(v) },
+		"forceescape": func(r *run, v Value, _ *args) Value { return r.escape(plain(v)) },
 		"title":       soft(titleFilter),
 		"center": soft(func(r *run, s string, a *args) Value {
 			return r.pad(s, a.integer(r, 0, "width", 80), " ", 0)
@@ -104,11 +104,6 @@ func edge(list []Value, at int) Value {
 }
 
 var htmlEscaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "'", "&#39;", `"`, "&#34;")
-
-func escape(r *run, s string, _ *args) Value {
-	r.charge(len(s) * 5)
-	return htmlEscaper.Replace(s)
-}
 
 var (
 	wordPattern = regexp.MustCompile(`[\pL\pN_]+`)
@@ -434,6 +429,9 @@ func lengthFilter(r *run, v Value, _ *args) Value {
 	if l, ok := v.(*loop); ok {
 		return int64(len(l.items))
 	}
+	if it, ok := v.(*iterator); ok && it.view != "" {
+		return int64(len(it.items))
+	}
 	switch v.(type) {
 	case List, Tuple, *Dict, *Undefined:
 		return int64(len(r.items(v)))
@@ -445,9 +443,9 @@ func lengthFilter(r *run, v Value, _ *args) Value {
 func itemsFilter(r *run, v Value, _ *args) Value {
 	switch x := v.(type) {
 	case *Undefined:
-		return List{}
+		return &iterator{}
 	case *Dict:
-		return r.pairs(x)
+		return &iterator{"", r.pairs(x)}
 	}
 	r.fail("can only get item pairs from a mapping")
 	return nil
@@ -467,7 +465,7 @@ func reverseFilter(r *run, v Value, _ *args) Value {
 	items := append([]Value(nil), r.items(v)...)
 	reverse(items)
 	if _, ok := v.(string); !ok {
-		return List(items)
+		return &iterator{"", items}
 	}
 	var b strings.Builder
 	for _, c := range items {
@@ -601,7 +599,7 @@ func uniqueFilter(r *run, v Value, a *args) Value {
 			out = append(out, x)
 		}
 	}
-	return out
+	return &iterator{"", out}
 }
 
 func groupBy(r *run, v Value, a *args) Value {
@@ -684,7 +682,7 @@ func batch(r *run, v Value, a *args) Value {
 		}
 		out = append(out, line)
 	}
-	return out
+	return &iterator{"", out}
 }
 
 func sliceFilter(r *run, v Value, a *args) Value {
@@ -709,7 +707,7 @@ func sliceFilter(r *run, v Value, a *args) Value {
 		}
 		out = append(out, line)
 	}
-	return out
+	return &iterator{"", out}
 }
 
 func mapFilter(r *run, v Value, a *args) Value {
@@ -726,12 +724,15 @@ func mapFilter(r *run, v Value, a *args) Value {
 		r.fail("map requires a filter or an attribute")
 	}
 	out := List{}
+	if !Truth(v) {
+		return &iterator{} // None too
+	}
 	for _, x := range r.items(v) {
 		r.step(1)
 		out = append(out, apply(x))
 	}
 	r.charge(16 * len(out))
-	return out
+	return &iterator{"", out}
 }
 
 // selecting is select, reject, selectattr and rejectattr.
@@ -755,6 +756,9 @@ func selecting(r *run, v Value, a *args, byAttribute, keep bool) Value {
 		ok = func(x Value) bool { return test(r, x, arguments) }
 	}
 	out := List{}
+	if !Truth(v) {
+		return &iterator{} // None too
+	}
 	for _, x := range r.items(v) {
 		r.step(1)
 		if ok(get(x)) == keep {
@@ -762,7 +766,7 @@ func selecting(r *run, v Value, a *args, byAttribute, keep bool) Value {
 		}
 	}
 	r.charge(16 * len(out))
-	return out
+	return &iterator{"", out}
 }
 
 func fileSize(r *run, v Value, binary bool) Value {

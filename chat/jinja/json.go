@@ -146,6 +146,8 @@ func (s *JSONStyle) write(b *strings.Builder, v Value, depth int) error {
 		b.WriteString(jsonFloat(x))
 	case string:
 		s.quote(b, x)
+	case markup:
+		s.quote(b, string(x))
 	case List:
 		return s.list(b, x, depth)
 	case Tuple:

@@ -38,9 +38,9 @@ func immutable(name string) methodFunc {
 }
 
 var dictMethods = map[string]methodFunc{
-	"keys":   func(r *run, v Value, _ *args) Value { return List(v.(*Dict).keys) },
-	"values": func(r *run, v Value, _ *args) Value { return List(v.(*Dict).vals) },
-	"items":  func(r *run, v Value, _ *args) Value { return r.pairs(v.(*Dict)) },
+	"keys":   func(r *run, v Value, _ *args) Value { return &iterator{"dict_keys", v.(*Dict).keys} },
+	"values": func(r *run, v Value, _ *args) Value { return &iterator{"dict_values", v.(*Dict).vals} },
+	"items":  func(r *run, v Value, _ *args) Value { return &iterator{"dict_items", r.pairs(v.(*Dict))} },
 	"copy":   func(r *run, v Value, _ *args) Value { r.charge(64 * v.(*Dict).Len()); return v.(*Dict).Clone() },
 	"get": func(r *run, v Value, a *args) Value {
 		key, ok := a.get(0, "key")

@@ -153,7 +153,7 @@ func (p *parser) statement(word string, line int) stmt {
 		p.macroBody(m, "endcall")
 		return &callStmt{m, call}
 	case "filter":
-		f := p.filterChain(&bodyExpr{}, line)
+		f := p.filterChain(p.filter(&bodyExpr{}, line), line)
 		body := p.block("endfilter")
 		return &filterStmt{f, body}
 	case "with":
@@ -653,16 +653,7 @@ func (p *parser) filterChain(e expr, line int) expr {
 	for {
 		switch {
 		case p.skipOp("|"):
-			name := p.dotted()
-			f, ok := filters[name]
-			if !ok {
-				p.fail("no filter named %q", name)
-			}
-			a := &argsExpr{}
-			if p.isOp("(") {
-				a = p.arguments()
-			}
-			e = &filterExpr{e, name, f, a, line}
+			e = p.filter(e, line)
 		case p.isName("is"):
 			p.advance()
 			e = p.test(e)
@@ -672,6 +663,22 @@ func (p *parser) filterChain(e expr, line int) expr {
 			return e
 		}
 	}
+}
+
+// filter reads one filter. A name that there is not fails when it is run: templates written for other engines may use
+// it in branches that are not taken.
+func (p *parser) filter(e expr, line int) expr {
+	name := p.dotted()
+	f, ok := filters[name]
+	if !ok {
+		f = func(r *run, _ Value, _ *args) Value { r.fail("no filter named %q", name); return nil }
+	}
+	a := &argsExpr{}
+	if p.isOp("(") {
+		a = p.arguments()
+	}
+	marks := name == "escape" || name == "e" || name == "default" || name == "d" // they look at whether a string is marked as HTML
+	return &filterExpr{e, f, a, marks, line}
 }
 
 func (p *parser) dotted() string {
@@ -689,7 +696,7 @@ func (p *parser) test(e expr) expr {
 	name := p.dotted()
 	f, ok := tests[name]
 	if !ok {
-		p.fail("no test named %q", name)
+		f = func(r *run, _ Value, _ *args) bool { r.fail("no test named %q", name); return false }
 	}
 	a := &argsExpr{}
 	switch t := p.cur(); {
@@ -699,5 +706,5 @@ func (p *parser) test(e expr) expr {
 		t.kind == tString, t.kind == tInt, t.kind == tFloat, t.kind == tOp && (t.text == "[" || t.text == "{"):
 		a.pos = []expr{p.postfix(p.primary())}
 	}
-	return &testExpr{e, name, f, a, negate, line}
+	return &testExpr{e, f, a, negate, line}
 }

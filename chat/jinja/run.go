@@ -117,8 +117,11 @@ func (p *printStmt) run(r *run, s *scope) jump {
 
 // str is Str within the limits.
 func (r *run) str(v Value) string {
-	if s, ok := v.(string); ok {
-		return s
+	switch x := v.(type) {
+	case string:
+		return x
+	case markup:
+		return string(x)
 	}
 	r.charge(r.size(v, 0))
 	return Str(v)
@@ -139,6 +142,8 @@ func (r *run) size(v Value, depth int) int {
 	switch x := v.(type) {
 	case string:
 		n += len(x)
+	case markup:
+		n += len(x)
 	case List:
 		add(x)
 	case Tuple:
@@ -146,6 +151,8 @@ func (r *run) size(v Value, depth int) int {
 	case *Dict:
 		add(x.keys)
 		add(x.vals)
+	case *iterator:
+		add(x.items)
 	case *namespace:
 		add(x.vars.vals)
 	}
@@ -503,7 +510,7 @@ func (a *args) text(r *run, i int, name string) string {
 }
 
 func (r *run) text(v Value) string {
-	s, ok := v.(string)
+	s, ok := plain(v).(string)
 	if !ok {
 		r.use(v)
 		r.fail("want a string, got %s", typeName(v))
@@ -521,10 +528,10 @@ func (r *run) use(v Value) {
 func (r *run) arguments(a *argsExpr, s *scope) *args {
 	out := &args{}
 	for _, e := range a.pos {
-		out.pos = append(out.pos, e.eval(r, s))
+		out.pos = append(out.pos, plain(e.eval(r, s)))
 	}
 	for i, e := range a.named {
-		out.names, out.named = append(out.names, a.names[i]), append(out.named, e.eval(r, s))
+		out.names, out.named = append(out.names, a.names[i]), append(out.named, plain(e.eval(r, s)))
 	}
 	if a.star != nil {
 		out.pos = append(out.pos, r.items(a.star.eval(r, s))...)
@@ -562,7 +569,7 @@ func (r *run) invoke(f Value, a *args) Value {
 
 // items are what iterating over a value gives.
 func (r *run) items(v Value) []Value {
-	switch x := v.(type) {
+	switch x := plain(v).(type) {
 	case List:
 		return x
 	case Tuple:
@@ -571,6 +578,12 @@ func (r *run) items(v Value) []Value {
 		return x.keys
 	case *Undefined:
 		return nil
+	case *iterator:
+		list := x.items
+		if x.view == "" {
+			x.items = nil
+		}
+		return list
 	case string:
 		r.charge(16 * len(x))
 		list := make([]Value, 0, len(x))
@@ -659,6 +672,7 @@ func (c *compareExpr) eval(r *run, s *scope) Value {
 
 func (r *run) compare(op string, a, b Value) bool {
 	r.step(1)
+	a, b = plain(a), plain(b)
 	switch op {
 	case "==":
 		return Equal(a, b)
@@ -725,6 +739,12 @@ func (b *binaryExpr) eval(r *run, s *scope) Value {
 	}
 	r.use(x)
 	r.use(y)
+	if b.op == "+" {
+		if v, ok := r.addMarkup(x, y); ok {
+			return v
+		}
+	}
+	x, y = plain(x), plain(y)
 	switch b.op {
 	case "+":
 		return r.add(x, y)
@@ -741,6 +761,28 @@ func (b *binaryExpr) eval(r *run, s *scope) Value {
 		}
 	}
 	return r.arithmetic(b.op, x, y)
+}
+
+// addMarkup is a + b where one is marked as HTML: the other is escaped.
+func (r *run) addMarkup(a, b Value) (Value, bool) {
+	_, first := a.(markup)
+	_, second := b.(markup)
+	if !first && !second || typeName(a) != "str" || typeName(b) != "str" {
+		return nil, false
+	}
+	x, y := r.escape(a), r.escape(b)
+	r.charge(len(x) + len(y))
+	return x + y, true
+}
+
+// escape is v as HTML.
+func (r *run) escape(v Value) markup {
+	if m, ok := v.(markup); ok {
+		return m
+	}
+	s := r.str(v)
+	r.charge(5 * len(s))
+	return markup(htmlEscaper.Replace(s))
 }
 
 func (r *run) add(a, b Value) Value {
@@ -910,6 +952,7 @@ func (a *attrExpr) eval(r *run, s *scope) Value {
 func (r *run) attr(v Value, name string) Value {
 	r.step(1)
 	r.use(v)
+	v = plain(v)
 	switch x := v.(type) {
 	case *loop:
 		if value, ok := x.attr(name); ok {
@@ -947,7 +990,7 @@ func missing(v Value, key Value) Value {
 }
 
 func (i *itemExpr) eval(r *run, s *scope) Value {
-	v := i.e.eval(r, s)
+	v := plain(i.e.eval(r, s))
 	if slice, ok := i.key.(*sliceExpr); ok {
 		r.line = i.line
 		r.use(v)
@@ -962,6 +1005,7 @@ func (i *itemExpr) eval(r *run, s *scope) Value {
 func (r *run) item(v, key Value) Value {
 	r.step(1)
 	r.use(v)
+	v, key = plain(v), plain(key)
 	switch x := v.(type) {
 	case *Dict:
 		if value, ok := x.Get(key); ok {
@@ -1090,7 +1134,7 @@ func clampSlice(n, from int, hasFrom bool, to int, hasTo bool, step int) (int, i
 func (c *callExpr) eval(r *run, s *scope) Value {
 	// A method of a value is called without being made a value first.
 	if a, ok := c.f.(*attrExpr); ok {
-		v := a.e.eval(r, s)
+		v := plain(a.e.eval(r, s))
 		r.line = c.line
 		r.use(v)
 		if m := methodOf(v, a.name); m != nil {
@@ -1113,6 +1157,9 @@ func (r *run) invokeAt(f Value, c *callExpr, s *scope) Value {
 
 func (f *filterExpr) eval(r *run, s *scope) Value {
 	v := f.e.eval(r, s)
+	if !f.marks {
+		v = plain(v)
+	}
 	a := r.arguments(f.args, s)
 	r.line = f.line
 	r.step(1)
@@ -1120,7 +1167,7 @@ func (f *filterExpr) eval(r *run, s *scope) Value {
 }
 
 func (t *testExpr) eval(r *run, s *scope) Value {
-	v := t.e.eval(r, s)
+	v := plain(t.e.eval(r, s))
 	a := r.arguments(t.args, s)
 	r.line = t.line
 	r.step(1)

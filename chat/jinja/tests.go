@@ -57,7 +57,7 @@ func init() {
 		},
 		"iterable": func(_ *run, v Value, _ *args) bool {
 			switch v.(type) {
-			case string, List, Tuple, *Dict, *Undefined, *loop:
+			case string, List, Tuple, *Dict, *Undefined, *iterator, *loop:
 				return true
 			}
 			return false

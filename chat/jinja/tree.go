@@ -131,15 +131,14 @@ type (
 		line int
 	}
 	filterExpr struct {
-		e    expr
-		name string
-		f    filterFunc
-		args *argsExpr
-		line int
+		e     expr
+		f     filterFunc
+		args  *argsExpr
+		marks bool
+		line  int
 	}
 	testExpr struct {
 		e      expr
-		name   string
 		f      testFunc
 		args   *argsExpr
 		negate bool
