@@ -86,6 +86,14 @@ func (c *Conversation) readObject(o *jinja.Dict) error {
 	return nil
 }
 
+// NewMessage returns a message of a role and a text.
+func NewMessage(role, content string) *jinja.Dict {
+	m := jinja.NewDict()
+	m.SetString("role", role)
+	m.SetString("content", content)
+	return m
+}
+
 func isString(v jinja.Value) bool { _, ok := v.(string); return ok }
 
 // text of a string entry, "" otherwise.

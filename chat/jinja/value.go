@@ -146,7 +146,7 @@ func hashKey(key Value) (Value, error) {
 
 // typeName is the name of a value's type in messages.
 func typeName(v Value) string {
-	switch v.(type) {
+	switch x := v.(type) {
 	case nil:
 		return "NoneType"
 	case bool:
@@ -166,8 +166,8 @@ func typeName(v Value) string {
 	case *Undefined:
 		return "Undefined"
 	case *iterator:
-		if v.(*iterator).view != "" {
-			return v.(*iterator).view
+		if x.view != "" {
+			return x.view
 		}
 		return "generator"
 	case *namespace:
