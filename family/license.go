@@ -85,7 +85,7 @@ var byName = []struct {
 	{regexp.MustCompile(`llama-?3\.3`), "llama3.3"},
 	{regexp.MustCompile(`llama-?3\.2`), "llama3.2"},
 	{regexp.MustCompile(`llama-?3\.1`), "llama3.1"},
-	{regexp.MustCompile(`llama-?3`), "llama3"},
+	{regexp.MustCompile(`llama-?3(-|_|$)`), "llama3"},
 	{regexp.MustCompile(`(^|[/-])llama-(7|13|30|33|65)b`), "llama-1"},
 	{regexp.MustCompile(`qwen2\.5-(coder-)?3b|qwen2\.5-vl-3b`), "qwen-research"},
 	{regexp.MustCompile(`qwen2\.5-(vl-)?72b`), "qwen"},
