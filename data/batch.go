@@ -26,6 +26,7 @@ type Batch struct {
 	Scored    int     // targets that are not Ignore
 	// Samples numbers the store samples in each row, in order.
 	Samples [][]int64
+	Store   *Store // that they are of; nil for batches that no loader made
 	// Sequences is 2 for preference and KTO batches, whose rows k and B/2+k belong to one sample; else 1.
 	Sequences int
 	// Labelled holds KTO's tags of the samples, in row order; nil otherwise.

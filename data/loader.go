@@ -315,7 +315,7 @@ func (l *Loader) assembleSamples(rows [][]Piece) (*Batch, error) {
 	}
 	b := l.rowCount(len(rows))
 	x := newBatch(b*sequences, l.width(width), 1, l.opt.PadID)
-	x.Sequences, x.Rows = sequences, len(rows)*sequences
+	x.Sequences, x.Rows, x.Store = sequences, len(rows)*sequences, l.set.Store
 	for i, s := range samples {
 		if len(s.Sequences) != sequences {
 			return nil, fmt.Errorf("data: %s:%d: want %d sequences, got %d: datasets of different kinds are mixed", s.File, s.Line, sequences, len(s.Sequences))

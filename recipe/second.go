@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 
 	"danlu/data"
 	"danlu/family"
@@ -90,6 +91,15 @@ func (s *second) bytes() int64 {
 		return 0
 	}
 	return s.Store.Bytes()
+}
+
+// logps are the log-probabilities of a batch's targets [B, T] that the model gives.
+func (s *second) logps(ctx context.Context, x *data.Batch) ([]float32, error) {
+	out, err := s.Run(ctx, x)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Clone(out["logp"].F32()), nil
 }
 
 // rowLogps are the log-probabilities of whole rows [B].

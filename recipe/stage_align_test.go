@@ -163,3 +163,65 @@ func sameModel(t *testing.T, a, b string) {
 		t.Error("the models differ")
 	}
 }
+
+// sums are additions of one-digit numbers with their results.
+func sums(n int) (rows []any) {
+	for i := range n {
+		rows = append(rows, map[string]any{"instruction": fmt.Sprintf("%d+%d", i%5, i/5%5), "output": fmt.Sprintf("\\boxed{%d}", i%5+i/5%5)})
+	}
+	return rows
+}
+
+// fours are the same questions, whose answer is always four: what a policy that answers at random learns first.
+func fours(n int) (rows []any) {
+	for _, r := range sums(n) {
+		q := r.(map[string]any)
+		q["output"] = "4"
+		rows = append(rows, q)
+	}
+	return rows
+}
+
+// answeringModel is a model that has seen answers in the right form.
+func answeringModel(t *testing.T) string {
+	t.Helper()
+	dir, _ := runRecipe(t, context.Background(), scratch("stage=sft", "dataset="+writeRows(t, sums(25)...), "output_dir="+t.TempDir(), "cutoff_len=32",
+		"per_device_train_batch_size=9", "num_train_epochs=30", "learning_rate=3e-3")...)
+	return dir
+}
+
+func TestStageGRPO(t *testing.T) {
+	base := answeringModel(t)
+	data := writeRows(t, fours(25)...)
+	words := func(dir string, steps int, more ...string) []string {
+		return append([]string{"stage=grpo", "model_name_or_path=" + base, "dataset=" + data, "output_dir=" + dir, "cutoff_len=32", "per_device_train_batch_size=20",
+			"gradient_accumulation_steps=2", "num_generations=8", "max_completion_length=12", "reward_funcs=accuracy", "learning_rate=1e-3", "lr_scheduler_type=constant",
+			fmt.Sprintf("max_steps=%d", steps)}, more...)
+	}
+	whole := t.TempDir()
+	_, lines := runRecipe(t, context.Background(), words(whole, 20)...)
+	before, after := lines[0]["reward"].(float64), last(lines, "reward")
+	t.Logf("reward from %v to %v", before, after)
+	if !(after > before+0.2) {
+		t.Errorf("reward from %v to %v", before, after)
+	}
+	for _, name := range []string{"reward_std", "frac_reward_zero_std", "rewards/accuracy/mean", "completions/mean_length", "completions/clipped_ratio", "entropy", "clip_ratio/region_mean"} {
+		if v := last(lines, name); math.IsNaN(v) {
+			t.Errorf("%s is not logged", name)
+		}
+	}
+	parts := t.TempDir()
+	runRecipe(t, context.Background(), words(parts, 4)...)
+	runRecipe(t, context.Background(), words(parts, 8)...)
+	direct := t.TempDir()
+	runRecipe(t, context.Background(), words(direct, 8)...)
+	sameModel(t, parts, direct)
+	_, lines = runRecipe(t, context.Background(), words(t.TempDir(), 2, "beta=0.1", "num_iterations=2", "loss_type=grpo", "dynamic_sampling=true", "mask_truncated_completions=true",
+		"overlong_cache=4", "scale_rewards=batch")...)
+	if kl := last(lines, "kl"); !(kl >= 0) {
+		t.Errorf("kl %v", kl)
+	}
+	if v := last(lines, "rewards/overlong/mean"); !(v <= 0) {
+		t.Errorf("overlong reward %v", v)
+	}
+}

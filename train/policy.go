@@ -21,6 +21,8 @@ type Policy struct {
 	Loss              string  // one of PolicyLosses
 	ClipLow, ClipHigh float64 // the ratio may be from 1-ClipLow to 1+ClipHigh
 	KL                float64 // weight of the k3 estimate of the divergence from the reference; 0: none
+	// OnPolicy says that the answers are the present policy's own, written since its last update: old is not asked for.
+	OnPolicy bool
 }
 
 // policyLoss is how ratios become losses and how losses are averaged.
@@ -78,7 +80,11 @@ func (p Policy) Objective() Objective {
 		perToken := perToken(b, norm)
 		advantages := graph.ReshapeTo(input(b, "advantages", c.b), c.b, 1)
 		// Places without a target have log-probability 0 here, whatever the inputs hold there.
-		difference := graph.Mul(graph.Sub(c.logp, input(b, "old", c.b, c.t)), c.mask)
+		old := graph.NoGrad(c.logp)
+		if !p.OnPolicy {
+			old = input(b, "old", c.b, c.t)
+		}
+		difference := graph.Mul(graph.Sub(c.logp, old), c.mask)
 		if l.perSequence {
 			difference = graph.ReshapeTo(c.mean(difference), c.b, 1)
 		}
@@ -198,3 +204,6 @@ func meanStd(x []float64, ddof int) (mean, std float64) {
 	}
 	return mean, math.Sqrt(std / float64(len(x)-ddof))
 }
+
+// MeanStd is the mean and the sample standard deviation.
+func MeanStd(x []float64) (mean, std float64) { return meanStd(x, 1) }
