@@ -48,14 +48,14 @@ type MultiToken interface {
 	MTPHidden(b *nn.Build, hidden *graph.Value) *graph.Value
 }
 
-// Params lists the parameters and buffers of a model, those of its prediction modules included.
-func Params(m Model) ([]*graph.StateSpec, error) { return StoredParams(m, nil) }
-
-// StoredParams is Params with weights kept as storage says.
-func StoredParams(m Model, storage nn.Storage) ([]*graph.StateSpec, error) {
+// Params lists the parameters and buffers of a model, those of its prediction modules included. prepare, if given, sets
+// what the build is to have: adapters, storage.
+func Params(m Model, prepare ...func(b *nn.Build)) ([]*graph.StateSpec, error) {
 	g, err := graph.Build(func(g *graph.Graph) {
 		b := nn.Inputs(g, nn.Float32, m.Info().PositionRows, 1, 3)
-		b.Storage = storage
+		for _, p := range prepare {
+			p(b)
+		}
 		hidden := m.Hidden(b)
 		m.Head(b)
 		if mt, ok := m.(MultiToken); ok {
@@ -72,6 +72,26 @@ func StoredParams(m Model, storage nn.Storage) ([]*graph.StateSpec, error) {
 	return specs, nil
 }
 
+// StoredParams is Params with weights kept as storage says.
+func StoredParams(m Model, storage nn.Storage) ([]*graph.StateSpec, error) {
+	return Params(m, func(b *nn.Build) { b.Storage = storage })
+}
+
+// Modules lists the parts of a model that an adapter can change, in the order in which they are computed.
+func Modules(m Model) ([]nn.Module, error) {
+	var list []nn.Module
+	seen := map[string]bool{}
+	_, err := Params(m, func(b *nn.Build) {
+		b.Visit = func(m nn.Module) {
+			if key := m.Weight.Key(); !seen[key] {
+				seen[key] = true
+				list = append(list, m)
+			}
+		}
+	})
+	return list, err
+}
+
 // Info is what the rest of the program asks of a model.
 type Info struct {
 	Family       string // registered name
@@ -82,7 +102,6 @@ type Info struct {
 	MaxPosition  int  // context in tokens
 	PositionRows int  // P of the positions input
 	TiedHead     bool // the head is the embedding
-	CopiedHead   bool // published checkpoints hold the head as a copy of the embedding
 	BOS          int  // -1: none
 	EOS          []int
 	PAD          int // -1: none
@@ -304,15 +323,11 @@ func (c *Config) Want(key string, want any) {
 	}
 }
 
-// Architecture is architectures[0], or model_class or model_type where a config (GLM-130B's) has no such list.
+// Architecture is architectures[0], or model_class where a config (GLM-130B's) has no such list.
 func (c *Config) Architecture() string {
 	var a []string
-	for _, key := range []string{"model_class", "model_type"} {
-		if !c.Has("architectures") && c.Has(key) {
-			if name := c.StringOr(key, ""); byArchitecture[name].make != nil {
-				return name
-			}
-		}
+	if !c.Has("architectures") && c.Has("model_class") {
+		return c.StringOr("model_class", "")
 	}
 	if !c.get("architectures", &a) || len(a) == 0 {
 		c.Errorf("architectures", "is missing")

@@ -169,11 +169,34 @@ func (g *Graph) slice(v *Value) *Value {
 
 // state declares a body's state: stacked over the iterations in the parent.
 func (r *region) state(g *Graph, spec StateSpec) *Value {
+	return g.slice(g.parent.State(r.stack(spec)))
+}
+
+// stack is a body's state as its parent declares it.
+func (r *region) stack(spec StateSpec) StateSpec {
 	spec.Label = r.prefix + spec.Label
 	spec.Stack = append([]Range{{r.first, r.n}}, spec.Stack...)
 	spec.Type = stacked(r.n, spec.Type)
 	if spec.Axes != nil {
 		spec.Axes = append([]string{"layers"}, spec.Axes...)
 	}
-	return g.slice(g.parent.State(spec))
+	return spec
+}
+
+// Qualified is the state that [Graph.State] declares for spec: named and stacked by the bodies around g.
+func (g *Graph) Qualified(spec StateSpec) StateSpec {
+	for ; g.repeat != nil; g = g.parent {
+		spec = g.repeat.stack(spec)
+	}
+	return spec
+}
+
+// Each gives every iteration of body g its own part of what make builds in the parent, [n, ...] for n iterations. In
+// the outermost graph it is the single part of one.
+func (g *Graph) Each(make func(outer *Graph, n int) *Value) *Value {
+	if g.repeat == nil {
+		v := make(g, 1)
+		return ReshapeTo(v, v.Shape[1:]...)
+	}
+	return g.slice(make(g.parent, g.repeat.n))
 }

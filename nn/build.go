@@ -43,6 +43,13 @@ type Build struct {
 	// Storage is how weights are kept.
 	Storage Storage
 	layer   string // what names in the first layer of the run in work start with
+	// Adapters change weights that stay as they are; nil: none.
+	Adapters *Adapters
+	// Random is the key of random operations, U32 [2]; nil: there are none (everything but training).
+	Random  *graph.Value
+	streams uint32 // random operations so far
+	// Visit, if set, is told of every module that an adapter could change.
+	Visit func(m Module)
 	// Taps asks for the residual stream: outputs hidden.0 (embedding), hidden.1 ... (after each layer), hidden.norm.
 	Taps bool
 }
@@ -58,7 +65,11 @@ type Cache struct {
 
 // Weight declares a parameter. Names are the checkpoint's; inside a layer they follow the layer's prefix.
 func (b *Build) Weight(l *graph.Graph, label string, init graph.Init, axes []string, shape ...int) *graph.Value {
-	return l.State(graph.StateSpec{Label: label, Type: graph.Of(b.Storage.of(b.layer+label), shape...), Role: graph.Param, Axes: axes, Init: init})
+	return l.State(b.weightSpec(label, init, axes, shape...))
+}
+
+func (b *Build) weightSpec(label string, init graph.Init, axes []string, shape ...int) graph.StateSpec {
+	return graph.StateSpec{Label: label, Type: graph.Of(b.Storage.of(b.layer+label), shape...), Role: graph.Param, Axes: axes, Init: init}
 }
 
 // Linear is x·Wᵀ (+ bias) with the parameters name.weight [out, in] and name.bias [out]; x [..., in] → [..., out].
@@ -73,12 +84,12 @@ type Linear struct {
 
 // Build adds the layer.
 func (p Linear) Build(b *Build, l *graph.Graph, x *graph.Value) *graph.Value {
-	w := b.Weight(l, p.Name+".weight", graph.Init{Std: p.Std}, []string{p.OutAxis, p.InAxis}, p.Out, x.Last())
+	m := b.module(l, LinearModule, b.weightSpec(p.Name+weightSuffix, graph.Init{Std: p.Std}, []string{p.OutAxis, p.InAxis}, p.Out, x.Last()))
 	var bias *graph.Value
 	if p.Bias {
 		bias = b.Weight(l, p.Name+".bias", graph.Init{}, []string{p.OutAxis}, p.Out)
 	}
-	return graph.Project(x, w, bias, b.Policy.Compute, b.Policy.Act)
+	return b.project(l, m, x, bias)
 }
 
 // RMSNorm is the norm with parameter name.weight [D]; the result has the activations' type.
@@ -89,8 +100,9 @@ func (b *Build) RMSNorm(l *graph.Graph, name string, x *graph.Value, eps float64
 
 // Embedding looks up IDs in name.weight [V, D] → [B, T, D] in the residual stream's type, and returns the table too.
 func (b *Build) Embedding(name string, vocab, hidden int, std float64) (x, table *graph.Value) {
-	table = b.Matrix(name+".weight", vocab, hidden, std)
-	return graph.Embed(table, b.IDs, b.Policy.Residual), table
+	m := b.module(b.G, EmbeddingModule, b.weightSpec(name+weightSuffix, graph.Init{Std: std}, vocabAxes, vocab, hidden))
+	table = b.G.State(m.spec)
+	return b.embed(m, table), table
 }
 
 // Add is the residual connection: x + f in x's type.
@@ -123,7 +135,10 @@ func (b *Build) Layers(prefix string, from, to int, x *graph.Value, body func(l 
 	return x
 }
 
-// Matrix is a parameter [V, D] over the vocabulary, such as an output head.
+var vocabAxes = []string{"vocab", "embed"}
+
+// Matrix is the output head [V, D], called label: a parameter of its own, or the embedding's table (whose adapter is of
+// the rows that are looked up alone).
 func (b *Build) Matrix(label string, vocab, hidden int, std float64) *graph.Value {
-	return b.Weight(b.G, label, graph.Init{Std: std}, []string{"vocab", "embed"}, vocab, hidden)
+	return b.effective(b.G, b.module(b.G, HeadModule, b.weightSpec(label, graph.Init{Std: std}, vocabAxes, vocab, hidden)))
 }

@@ -40,7 +40,7 @@ func (p MLA) Build(b *Build, l *graph.Graph, x *graph.Value) *graph.Value {
 	kv := linear("kv_a_proj_with_mqa", x, p.KVRank+p.RopeDim, "", p.Bias)
 	latent := b.RMSNorm(l, p.Name+".kv_a_layernorm", graph.Cut(kv, 2, 0, p.KVRank), p.NormEps)
 	kRope := graph.Rotate(Heads(graph.Cut(kv, 2, p.KVRank, kv.Last()), 1), p.Cos, p.Sin, true)
-	up := b.Weight(l, p.Name+".kv_b_proj.weight", graph.Init{Std: p.Std}, []string{"heads", ""}, p.Heads*(p.NopeDim+p.ValueDim), p.KVRank)
+	up := b.effective(l, b.module(l, LinearModule, b.weightSpec(p.Name+".kv_b_proj"+weightSuffix, graph.Init{Std: p.Std}, []string{"heads", ""}, p.Heads*(p.NopeDim+p.ValueDim), p.KVRank)))
 	var y *graph.Value
 	if b.Cache != nil {
 		y = p.absorbed(b, l, qNope, qRope, latent, kRope, up)

@@ -70,22 +70,19 @@ type Experts struct {
 // Build adds the experts: x [N, D] → the weighted sum of the routed experts' results [N, D] in the residual type.
 func (p Experts) Build(b *Build, l *graph.Graph, x *graph.Value, r Routing) *graph.Value {
 	n, d, k := x.Shape[0], x.Last(), r.IDs.Last()
-	weight := func(name string, out, in int, axes ...string) *graph.Value {
-		label := p.Name + ".%d." + name + ".weight"
-		return l.State(graph.StateSpec{Label: label, Stack: []graph.Range{{First: 0, Count: p.N}}, Type: graph.Of(b.Storage.of(b.layer+label), p.N, out, in),
-			Axes: append([]string{"experts"}, axes...), Init: graph.Init{Std: p.Std}})
-	}
 	grouped := graph.Apply(graph.GroupRows{Experts: p.N}, r.IDs)
 	order, offsets := grouped[0], grouped[1]
 	// The order holds -1 behind the real rows of a run: those read row 0 and are added nowhere.
 	zero := graph.ConstLike(order, 0)
 	token := graph.Where(graph.Less(order, zero), graph.ConstLike(order, -1), graph.Div(order, graph.ConstLike(order, float64(k))))
 	rows := graph.Rows(x, graph.Max(token, zero)) // [N·K, D]
-	linear := func(x, w *graph.Value) *graph.Value {
-		return graph.Apply(graph.GroupedLinear{Compute: b.Policy.Compute, Out: b.Policy.Act}, x, w, offsets)[0]
+	linear := func(x *graph.Value, name string, out, in int, axes ...string) *graph.Value {
+		spec := b.weightSpec(p.Name+".%d."+name+weightSuffix, graph.Init{Std: p.Std}, append([]string{"experts"}, axes...), p.N, out, in)
+		spec.Stack = []graph.Range{{First: 0, Count: p.N}}
+		return b.grouped(l, b.module(l, ExpertModule, spec), x, offsets)
 	}
-	y := graph.Gated(linear(rows, weight("gate_proj", p.Size, d, "mlp", "embed")), linear(rows, weight("up_proj", p.Size, d, "mlp", "embed")), p.Activation)
-	y = linear(y, weight("down_proj", d, p.Size, "embed", "mlp"))
+	y := graph.Gated(linear(rows, "gate_proj", p.Size, d, "mlp", "embed"), linear(rows, "up_proj", p.Size, d, "mlp", "embed"), p.Activation)
+	y = linear(y, "down_proj", d, p.Size, "embed", "mlp")
 	share := graph.Rows(graph.ReshapeTo(r.Weights, n*k), graph.Max(order, zero))
 	y = graph.Mul(graph.Convert(y, dtype.F32), graph.ReshapeTo(share, n*k, 1))
 	empty := graph.Of(dtype.F32, n, d)

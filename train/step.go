@@ -11,6 +11,7 @@ import (
 	"danlu/engine"
 	"danlu/family"
 	"danlu/graph"
+	"danlu/kernel"
 	"danlu/nn"
 	"danlu/tensor"
 )
@@ -52,6 +53,10 @@ type StepConfig struct {
 	// Trainable reports whether a parameter is trained; nil: all are.
 	Trainable func(spec *graph.StateSpec) bool
 	Recompute func(n *graph.Node) bool
+	// Prepare, if set, says what every build is to have: adapters, storage of weights.
+	Prepare func(b *nn.Build)
+	// Seed is of random operations such as dropout.
+	Seed uint64
 	// Accumulates says that steps have several micro-batches: one program then adds to gradients set to zero before,
 	// instead of one program for the first and one for the others, each with an arena of its own.
 	Accumulates bool
@@ -68,6 +73,8 @@ type Stepper struct {
 	norm     engine.Program
 	zero     engine.Program
 	update   engine.Program
+	step     int64  // the step whose gradients are being added up
+	micro    uint32 // its micro-batches so far
 }
 
 // shape distinguishes programs: first says that gradients are set rather than added to, eval that there are none.
@@ -81,7 +88,7 @@ type shape struct {
 func NewStepper(c StepConfig) (*Stepper, error) {
 	s := &Stepper{c: c, programs: map[shape]engine.Program{}}
 	probe, err := graph.Build(func(g *graph.Graph) {
-		b := nn.Inputs(g, c.Policy, c.Model.Info().PositionRows, 2, 2) // two rows, since some objectives take pairs
+		b := s.build(g, c.Model.Info().PositionRows, 2, 2) // two rows, since some objectives take pairs
 		c.Objective(b, c.Model, g.Input("targets", graph.Of(dtype.I32, 2, 2)), g.Input("norm", graph.Of(dtype.F32)))
 	})
 	if err != nil {
@@ -141,6 +148,26 @@ func (s *Stepper) compileZero() error {
 	return err
 }
 
+// build declares the inputs of a batch of b rows of t tokens.
+func (s *Stepper) build(g *graph.Graph, rows, b, t int) *nn.Build {
+	x := nn.Inputs(g, s.c.Policy, rows, b, t)
+	if s.c.Prepare != nil {
+		s.c.Prepare(x)
+	}
+	return x
+}
+
+// Begin says which step (from 0) the next gradients belong to, so that its random numbers are those of any other run that
+// comes to this step.
+func (s *Stepper) Begin(step int64) { s.step, s.micro = step, 0 }
+
+// random is the key of a micro-batch's random operations.
+func (s *Stepper) random() *tensor.Tensor {
+	key := kernel.Philox{Seed: uint32(s.c.Seed), Step: uint32(s.c.Seed >> 32), Stream: s.micro}.Block(uint64(s.step))
+	s.micro++
+	return tensor.FromU32(key[:2], 2)
+}
+
 // Params lists the trained parameters.
 func (s *Stepper) Params() []*graph.StateSpec { return s.params }
 
@@ -166,7 +193,10 @@ func (s *Stepper) program(k shape) (engine.Program, error) {
 		return p, nil
 	}
 	g, err := graph.Build(func(g *graph.Graph) {
-		b := nn.Inputs(g, s.c.Policy, k.p, k.b, k.t)
+		b := s.build(g, k.p, k.b, k.t)
+		if !k.eval {
+			b.Random = g.Input("random", graph.Of(dtype.U32, 2))
+		}
 		if k.prefix {
 			b.Mask.Prefix = g.Input("prefix", graph.Of(dtype.I32, k.b))
 		}
@@ -287,7 +317,9 @@ func (s *Stepper) Accumulate(ctx context.Context, x *data.Batch, norm float64, f
 	if err != nil {
 		return nil, err
 	}
-	out, err := p.Run(ctx, inputs(x, norm))
+	in := inputs(x, norm)
+	in["random"] = s.random()
+	out, err := p.Run(ctx, in)
 	return report(out), err
 }
 

@@ -101,18 +101,17 @@ type JSONStyle struct {
 	KeySep      string // "": ": "
 	SortKeys    bool
 	EnsureASCII bool
-	exact       bool // the separators are as given, though they be empty
 }
 
 // DumpJSON writes v as Python's json.dumps does. An Undefined or a function is an error.
 func DumpJSON(v Value, style JSONStyle) (string, error) {
-	if style.ItemSep == "" && !style.exact {
+	if style.ItemSep == "" {
 		style.ItemSep = ", "
 		if style.Indented {
 			style.ItemSep = ","
 		}
 	}
-	if style.KeySep == "" && !style.exact {
+	if style.KeySep == "" {
 		style.KeySep = ": "
 	}
 	var b strings.Builder
@@ -146,8 +145,6 @@ func (s *JSONStyle) write(b *strings.Builder, v Value, depth int) error {
 		b.WriteString(jsonFloat(x))
 	case string:
 		s.quote(b, x)
-	case markup:
-		s.quote(b, string(x))
 	case List:
 		return s.list(b, x, depth)
 	case Tuple:

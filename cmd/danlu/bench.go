@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"danlu/adapter"
 	"danlu/data"
 	"danlu/dtype"
 	"danlu/family"
@@ -27,7 +28,7 @@ func init() { verbs = append(verbs, newBench) }
 
 func newBench(o *options) *cobra.Command {
 	cmd := &cobra.Command{Use: "bench", Short: locale.Text("Measure speed and memory", "测量速度与内存")}
-	cmd.AddCommand(newBenchTrain(o), newBenchGEMM(o), newBenchInfer(o), newBenchTokenizer(o))
+	cmd.AddCommand(newBenchTrain(o), newBenchGEMM(o), newBenchInfer(o))
 	return cmd
 }
 
@@ -42,7 +43,7 @@ func printJSON(v any) error {
 
 func newBenchTrain(o *options) *cobra.Command {
 	var model, precision string
-	var batch, seq, steps int
+	var batch, seq, steps, rank int
 	cmd := &cobra.Command{
 		Use:     "train MODEL",
 		Short:   locale.Text("Time training steps of a model with random weights", "测量随机权重模型的训练步速度"),
@@ -66,6 +67,9 @@ func newBenchTrain(o *options) *cobra.Command {
 			if batch < 1 || seq < 2 || steps < 1 || batch > 1<<16 || seq > 1<<22 {
 				return fmt.Errorf("--batch, --seq, --steps: want at least 1, 2 and 1")
 			}
+			if rank < 0 {
+				return fmt.Errorf("--lora: want a rank of at least 1, or 0 for none, got %d", rank)
+			}
 			eng, err := o.newEngine()
 			if err != nil {
 				return err
@@ -73,14 +77,27 @@ func newBenchTrain(o *options) *cobra.Command {
 			defer eng.Close()
 			store := eng.NewStore()
 			defer store.Close()
-			stepper, err := train.NewStepper(train.StepConfig{Engine: eng, Store: store, Model: m, Policy: policy, Objective: train.CrossEntropy(0),
-				Updater: optim.AdamW{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8}})
+			c := train.StepConfig{Engine: eng, Store: store, Model: m, Policy: policy, Objective: train.CrossEntropy(0),
+				Updater: optim.AdamW{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8}}
+			var lora *adapter.Set
+			if rank > 0 {
+				if lora, err = adapter.Resolve(adapter.AllLinear(rank), m); err != nil {
+					return err
+				}
+				c.Trainable, c.Prepare = lora.Trains, lora.Prepare
+			}
+			stepper, err := train.NewStepper(c)
 			if err != nil {
 				return err
 			}
 			defer stepper.Close()
-			if err := weights.Init(store, stepper.Params(), 0); err != nil {
+			if err := weights.Init(store, store.Specs(), 0); err != nil {
 				return err
+			}
+			if lora != nil {
+				if err := lora.Init(store, 0); err != nil {
+					return err
+				}
 			}
 			x := randomBatch(batch, seq, m.Info().VocabSize, m.Info().PositionRows)
 			const warm = 2
@@ -97,7 +114,7 @@ func newBenchTrain(o *options) *cobra.Command {
 			}
 			best := float64(batch*seq) / slices.Min(times)
 			if o.json {
-				return printJSON(map[string]any{"model": name, "batch": batch, "seq": seq, "dtype": precision, "tokens_per_s": best, "step_s": times, "peak_rss_bytes": peakRSS(), "loss": loss})
+				return printJSON(map[string]any{"model": name, "batch": batch, "seq": seq, "dtype": precision, "lora": rank, "tokens_per_s": best, "step_s": times, "peak_rss_bytes": peakRSS(), "loss": loss})
 			}
 			fmt.Printf("%s %dx%d %s: %.0f tokens/s (best of %d), peak memory %.2f GB, loss %.4f\n", name, batch, seq, precision, best, steps, float64(peakRSS())/1e9, loss)
 			return nil
@@ -108,6 +125,7 @@ func newBenchTrain(o *options) *cobra.Command {
 	f.IntVar(&batch, "batch", 2, locale.Text("sequences of a step", "每步序列数"))
 	f.IntVar(&seq, "seq", 512, locale.Text("tokens of a sequence", "每条序列的 token 数"))
 	f.IntVar(&steps, "steps", 5, locale.Text("timed steps, after 2 to warm up", "计时步数（预热 2 步之后）"))
+	f.IntVar(&rank, "lora", 0, locale.Text("train LoRA adapters of this rank on all linear layers; 0: all weights", "在所有线性层上训练此秩的 LoRA 适配器；0 表示训练全部权重"))
 	f.StringVar(&precision, "dtype", "bf16", locale.Text("compute in f32 or bf16", "以 f32 或 bf16 计算"))
 	f.StringVar(&o.engine, "engine", "cpu", locale.Text("cpu or ref", "cpu 或 ref"))
 	f.BoolVar(&o.json, "json", false, locale.Text("print JSON", "输出 JSON"))

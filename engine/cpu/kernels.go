@@ -51,6 +51,8 @@ func native(op graph.Op, in []graph.Type) bool {
 			}
 		}
 		return true
+	case graph.Dropout:
+		return plain(0)
 	case graph.RotaryTable, graph.GroupRows:
 		return true
 	}
@@ -151,6 +153,8 @@ func (b *binder) kernel(n *node) error {
 		return b.attention(n, op)
 	case graph.AttentionGrad:
 		return b.attentionGrad(n, op)
+	case graph.Dropout:
+		return b.dropout(n, op)
 	case graph.CacheWrite:
 		return b.cacheWrite(n)
 	case graph.CachedAttention:

@@ -43,6 +43,10 @@ func Fused() []Case {
 	both(func(d dtype.DType) Case {
 		return Case{Name: "embedding", In: []Operand{f32(11, 7), ids(11, 2, 9)}, Build: one(graph.Embedding{Out: d}), Terms: 18}
 	})
+	both(func(dtype.DType) Case {
+		key := Operand{Type: graph.Of(dtype.U32, 2), Fill: Values, Values: []float64{42, 7}, NoGrad: true}
+		return Case{Name: "dropout", In: []Operand{f32(3, 211), key}, Build: one(graph.Dropout{Rate: 0.3, Stream: 5})}
+	})
 	for _, n := range []int{1, 9, 40} {
 		both(func(dtype.DType) Case {
 			return Case{Name: fmt.Sprintf("softmax %d", n), In: []Operand{f32(3, n)}, Build: one(graph.Softmax{}), Terms: n}
