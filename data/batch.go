@@ -26,6 +26,7 @@ type Batch struct {
 	Scored    int     // targets that are not Ignore
 	// Samples numbers the store samples in each row, in order.
 	Samples [][]int64
+	Store   *Store // that they are of; nil for batches that no loader made
 	// Sequences is 2 for preference and KTO batches, whose rows k and B/2+k belong to one sample; else 1.
 	Sequences int
 	// Labelled holds KTO's tags of the samples, in row order; nil otherwise.
@@ -129,4 +130,31 @@ func PackRow(sequences []Sequence, width int, pad int32) *Batch {
 	}
 	x.Rows = 1
 	return x
+}
+
+// Part is the rows from to of the batch, excluding to, as a batch of its own. Extra is left out.
+func (x *Batch) Part(from, to int) *Batch {
+	y := &Batch{B: to - from, T: x.T, P: x.P, Rows: max(0, min(to, x.Rows)-from), Sequences: 1, Samples: x.Samples[from:to]}
+	cut := func(v []int32) []int32 {
+		if v == nil {
+			return nil
+		}
+		return v[from*x.T : to*x.T]
+	}
+	y.IDs, y.Labels, y.Targets, y.Segments = cut(x.IDs), cut(x.Labels), cut(x.Targets), cut(x.Segments)
+	for p := range x.P {
+		y.Positions = append(y.Positions, x.Positions[(p*x.B+from)*x.T:(p*x.B+to)*x.T]...)
+	}
+	if x.Prefix != nil {
+		y.Prefix = x.Prefix[from:to]
+	}
+	for i := range y.IDs {
+		if y.Segments[i] != NoSegment {
+			y.Tokens++
+		}
+		if y.Targets[i] != Ignore {
+			y.Scored++
+		}
+	}
+	return y
 }

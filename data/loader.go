@@ -34,6 +34,8 @@ type Step struct {
 	Batches []*Batch // of this rank
 	Scored  int64    // targets scored in Batches: the normaliser of the loss (to be summed over ranks)
 	Tokens  int64    // that are not padding
+	// Report are numbers to be logged with the step.
+	Report map[string]float64
 }
 
 // Loader yields steps. The rows of a step are a pure function of (Seed, epoch, place), so the state is a few numbers
@@ -313,7 +315,7 @@ func (l *Loader) assembleSamples(rows [][]Piece) (*Batch, error) {
 	}
 	b := l.rowCount(len(rows))
 	x := newBatch(b*sequences, l.width(width), 1, l.opt.PadID)
-	x.Sequences, x.Rows = sequences, len(rows)*sequences
+	x.Sequences, x.Rows, x.Store = sequences, len(rows)*sequences, l.set.Store
 	for i, s := range samples {
 		if len(s.Sequences) != sequences {
 			return nil, fmt.Errorf("data: %s:%d: want %d sequences, got %d: datasets of different kinds are mixed", s.File, s.Line, sequences, len(s.Sequences))

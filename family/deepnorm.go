@@ -8,7 +8,7 @@ import (
 	"danlu/nn"
 )
 
-func init() { register("glm-130b", newGLM130B, "GLM130B") }
+func init() { register("glm-130b", newGLM130B, "GLM130B", "glm-130b") }
 
 // DeepNormGLM is ChatGLM-6B (arXiv:2406.12793) and GLM-130B (arXiv:2210.02414): layers in DeepNorm form,
 // x = LN(x); x = alpha·x + f(x), twice, with alpha = sqrt(2·layers), a fused projection per head, and the prefix before
@@ -43,7 +43,11 @@ func newChatGLM1(c *Config) (Model, error) {
 	c.Want("position_encoding_2d", true)
 	c.ignore("pre_seq_len", "prefix_projection", "quantization_bit")
 	m.HalfFreq = c.BoolOr("inv_freq_fp16", false)
-	return m.done(c, "chatglm", c.IntOr("max_sequence_length", 2048), 4)
+	if _, err := m.done(c, "chatglm", c.IntOr("max_sequence_length", 2048), 4); err != nil {
+		return nil, err
+	}
+	m.info.CopiedHead = true
+	return m, nil
 }
 
 func newGLM130B(c *Config) (Model, error) {
@@ -55,6 +59,12 @@ func newGLM130B(c *Config) (Model, error) {
 	c.Want("layernorm_order", "post")
 	c.Want("position_encoding_2d", false)
 	c.Want("no_glu", false)
+	// The same in the words of other configs of the model.
+	c.Want("use_deepnorm", true)
+	c.Want("activation", "geglu")
+	c.Want("position_encoding", "rotary 1d")
+	c.Want("bias", true)
+	c.ignore("params_dtype")
 	c.ignore("model_class", "tokenizer_type", "model_parallel_size")
 	return m.done(c, "glm-130b", c.IntOr("max_sequence_length", 2048), 1)
 }

@@ -79,6 +79,9 @@ func newDeepSeek(c *Config) (Model, error) {
 // Info implements Model.
 func (m *DeepSeek) Info() Info { return m.info }
 
+// ActiveExperts implements Sparse.
+func (m *DeepSeek) ActiveExperts() int { return m.Routing.K }
+
 // Hidden implements Model.
 func (m *DeepSeek) Hidden(b *nn.Build) *graph.Value {
 	x, _ := b.Embedding("model.embed_tokens", m.info.VocabSize, m.HiddenSize, m.Std)

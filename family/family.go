@@ -102,6 +102,7 @@ type Info struct {
 	MaxPosition  int  // context in tokens
 	PositionRows int  // P of the positions input
 	TiedHead     bool // the head is the embedding
+	CopiedHead   bool // published checkpoints hold the head as a copy of the embedding
 	BOS          int  // -1: none
 	EOS          []int
 	PAD          int // -1: none
@@ -323,11 +324,15 @@ func (c *Config) Want(key string, want any) {
 	}
 }
 
-// Architecture is architectures[0], or model_class where a config (GLM-130B's) has no such list.
+// Architecture is architectures[0], or model_class or model_type where a config (GLM-130B's) has no such list.
 func (c *Config) Architecture() string {
 	var a []string
-	if !c.Has("architectures") && c.Has("model_class") {
-		return c.StringOr("model_class", "")
+	for _, key := range []string{"model_class", "model_type"} {
+		if !c.Has("architectures") && c.Has(key) {
+			if name := c.StringOr(key, ""); byArchitecture[name].make != nil {
+				return name
+			}
+		}
 	}
 	if !c.get("architectures", &a) || len(a) == 0 {
 		c.Errorf("architectures", "is missing")

@@ -63,6 +63,9 @@ func (m *QwenMoE) finish(c *Config, name string) (Model, error) {
 	return m, nil
 }
 
+// ActiveExperts implements Sparse.
+func (m *QwenMoE) ActiveExperts() int { return m.K }
+
 // Hidden implements Model.
 func (m *QwenMoE) Hidden(b *nn.Build) *graph.Value {
 	x, _ := b.Embedding("model.embed_tokens", m.info.VocabSize, m.HiddenSize, m.Std)

@@ -41,9 +41,12 @@ const YiImageToken = -200
 func newYiVL(c *Config) (Model, error) {
 	m := &YiVL{Select: -c.IntOr("mm_vision_select_layer", -2), Tower: clipTower{Channels: 3, NormEps: 1e-5, HiddenAct: "gelu"}}
 	tower := c.StringOr("mm_vision_tower", "")
-	data, err := readTowerConfig(filepath.Dir(c.path), tower)
-	if err != nil {
-		return nil, c.Errorf("mm_vision_tower", "%v", err)
+	var data json.RawMessage
+	if !c.get("vision_config", &data) { // presets hold the tower's config themselves
+		var err error
+		if data, err = readTowerConfig(filepath.Dir(c.path), tower); err != nil {
+			return nil, c.Errorf("mm_vision_tower", "%v", err)
+		}
 	}
 	if err := json.Unmarshal(data, &m.Tower); err != nil {
 		return nil, c.Errorf("mm_vision_tower", "its config.json: %v", err)

@@ -310,6 +310,16 @@ func (r *Runner) tensors(n int) engine.Tensors {
 	return t
 }
 
+// Memory is what the programs take besides the store, in bytes.
+func (r *Runner) Memory() int64 {
+	sum := int64(0)
+	for _, p := range []engine.Program{r.body, r.head} {
+		m := p.Memory()
+		sum += m.Activations + m.Scratch + m.Outputs
+	}
+	return sum
+}
+
 // Shut frees the programs and the cache.
 func (r *Runner) Shut() error {
 	err := r.body.Close()

@@ -59,6 +59,7 @@ type Sampler struct {
 	Sampling
 	rng        *rand.Rand
 	candidates []Candidate
+	weights    []float64
 	counts     map[int32]int
 }
 
@@ -73,6 +74,9 @@ func (s *Sampler) Next(logits []float32, seen []int32, allowed func(id int32) bo
 	if s.Temperature == 0 && s.plain() {
 		return greedy(logits, allowed)
 	}
+	if s.whole() && allowed == nil {
+		return s.draw(logits)
+	}
 	c := s.Distribution(logits, seen, allowed)
 	if len(c) == 0 {
 		return 0, fmt.Errorf("generate: no token can come next")
@@ -86,6 +90,43 @@ func (s *Sampler) Next(logits []float32, seen []int32, allowed func(id int32) bo
 // plain reports whether logits are used as they are.
 func (s *Sampler) plain() bool {
 	return (s.RepetitionPenalty == 0 || s.RepetitionPenalty == 1) && s.FrequencyPenalty == 0 && s.PresencePenalty == 0 && s.NoRepeatNGram == 0 && len(s.LogitBias) == 0
+}
+
+// whole reports whether every token can come, with the probability that temperature alone gives it.
+func (s *Sampler) whole() bool {
+	return s.plain() && s.Temperature > 0 && s.TopK == 0 && (s.TopP == 0 || s.TopP == 1) && s.MinP == 0 && (s.Typical == 0 || s.Typical == 1) && s.Epsilon == 0 && s.Eta == 0
+}
+
+// draw chooses among all tokens, without putting them in an order.
+func (s *Sampler) draw(logits []float32) (int32, error) {
+	top := float32(math.Inf(-1))
+	for i, x := range logits {
+		if x != x {
+			return 0, fmt.Errorf("generate: logit %d is not a number", i)
+		}
+		top = max(top, x)
+	}
+	if s.weights = s.weights[:0]; math.IsInf(float64(top), -1) {
+		return 0, fmt.Errorf("generate: no token can come next")
+	}
+	sum := 0.0
+	for _, x := range logits {
+		w := math.Exp(float64(x-top) / s.Temperature)
+		s.weights = append(s.weights, w)
+		sum += w
+	}
+	u := s.rng.Float64() * sum
+	last := int32(0)
+	for i, w := range s.weights {
+		if w == 0 {
+			continue
+		}
+		last = int32(i)
+		if u -= w; u < 0 {
+			break
+		}
+	}
+	return last, nil
 }
 
 func greedy(logits []float32, allowed func(int32) bool) (int32, error) {

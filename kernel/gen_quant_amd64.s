@@ -4876,6 +4876,8 @@ TEXT ·wideF32x12(SB), NOSPLIT, $0-56
 	ADDQ R8, R10
 	LEAQ (R10)(R8*2), R11
 	ADDQ R8, R11
+	TESTQ AX, AX
+	JZ onto
 	VMOVUPS (AX), Z0
 	VMOVUPS (AX), Z1
 	VMOVUPS (AX), Z2
@@ -4888,6 +4890,7 @@ TEXT ·wideF32x12(SB), NOSPLIT, $0-56
 	VMOVUPS (AX), Z9
 	VMOVUPS (AX), Z10
 	VMOVUPS (AX), Z11
+start:
 	SUBQ $4, CX
 	JLT tail
 loop:
@@ -5000,6 +5003,32 @@ done:
 	VMOVUPS Z11, (DI)
 	VZEROUPPER
 	RET
+onto:
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	ADDQ R13, AX
+	VMOVUPS (AX), Z1
+	ADDQ R13, AX
+	VMOVUPS (AX), Z2
+	ADDQ R13, AX
+	VMOVUPS (AX), Z3
+	ADDQ R13, AX
+	VMOVUPS (AX), Z4
+	ADDQ R13, AX
+	VMOVUPS (AX), Z5
+	ADDQ R13, AX
+	VMOVUPS (AX), Z6
+	ADDQ R13, AX
+	VMOVUPS (AX), Z7
+	ADDQ R13, AX
+	VMOVUPS (AX), Z8
+	ADDQ R13, AX
+	VMOVUPS (AX), Z9
+	ADDQ R13, AX
+	VMOVUPS (AX), Z10
+	ADDQ R13, AX
+	VMOVUPS (AX), Z11
+	JMP start
 
 // func wideF16x12(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
 // Needs AVX-512F.
@@ -5017,6 +5046,8 @@ TEXT ·wideF16x12(SB), NOSPLIT, $0-56
 	ADDQ R8, R10
 	LEAQ (R10)(R8*2), R11
 	ADDQ R8, R11
+	TESTQ AX, AX
+	JZ onto
 	VMOVUPS (AX), Z0
 	VMOVUPS (AX), Z1
 	VMOVUPS (AX), Z2
@@ -5029,6 +5060,7 @@ TEXT ·wideF16x12(SB), NOSPLIT, $0-56
 	VMOVUPS (AX), Z9
 	VMOVUPS (AX), Z10
 	VMOVUPS (AX), Z11
+start:
 	SUBQ $4, CX
 	JLT tail
 loop:
@@ -5141,6 +5173,32 @@ done:
 	VMOVUPS Z11, (DI)
 	VZEROUPPER
 	RET
+onto:
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	ADDQ R13, AX
+	VMOVUPS (AX), Z1
+	ADDQ R13, AX
+	VMOVUPS (AX), Z2
+	ADDQ R13, AX
+	VMOVUPS (AX), Z3
+	ADDQ R13, AX
+	VMOVUPS (AX), Z4
+	ADDQ R13, AX
+	VMOVUPS (AX), Z5
+	ADDQ R13, AX
+	VMOVUPS (AX), Z6
+	ADDQ R13, AX
+	VMOVUPS (AX), Z7
+	ADDQ R13, AX
+	VMOVUPS (AX), Z8
+	ADDQ R13, AX
+	VMOVUPS (AX), Z9
+	ADDQ R13, AX
+	VMOVUPS (AX), Z10
+	ADDQ R13, AX
+	VMOVUPS (AX), Z11
+	JMP start
 
 // func wideBF16x12(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
 // Needs AVX-512F.
@@ -5158,6 +5216,8 @@ TEXT ·wideBF16x12(SB), NOSPLIT, $0-56
 	ADDQ R8, R10
 	LEAQ (R10)(R8*2), R11
 	ADDQ R8, R11
+	TESTQ AX, AX
+	JZ onto
 	VMOVUPS (AX), Z0
 	VMOVUPS (AX), Z1
 	VMOVUPS (AX), Z2
@@ -5170,6 +5230,7 @@ TEXT ·wideBF16x12(SB), NOSPLIT, $0-56
 	VMOVUPS (AX), Z9
 	VMOVUPS (AX), Z10
 	VMOVUPS (AX), Z11
+start:
 	SUBQ $4, CX
 	JLT tail
 loop:
@@ -5287,6 +5348,32 @@ done:
 	VMOVUPS Z11, (DI)
 	VZEROUPPER
 	RET
+onto:
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	ADDQ R13, AX
+	VMOVUPS (AX), Z1
+	ADDQ R13, AX
+	VMOVUPS (AX), Z2
+	ADDQ R13, AX
+	VMOVUPS (AX), Z3
+	ADDQ R13, AX
+	VMOVUPS (AX), Z4
+	ADDQ R13, AX
+	VMOVUPS (AX), Z5
+	ADDQ R13, AX
+	VMOVUPS (AX), Z6
+	ADDQ R13, AX
+	VMOVUPS (AX), Z7
+	ADDQ R13, AX
+	VMOVUPS (AX), Z8
+	ADDQ R13, AX
+	VMOVUPS (AX), Z9
+	ADDQ R13, AX
+	VMOVUPS (AX), Z10
+	ADDQ R13, AX
+	VMOVUPS (AX), Z11
+	JMP start
 
 // func wideF32x8(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
 // Needs AVX-512F.
@@ -5302,6 +5389,8 @@ TEXT ·wideF32x8(SB), NOSPLIT, $0-56
 	ADDQ R8, R9
 	LEAQ (R9)(R8*2), R10
 	ADDQ R8, R10
+	TESTQ AX, AX
+	JZ onto
 	VMOVUPS (AX), Z0
 	VMOVUPS (AX), Z1
 	VMOVUPS (AX), Z2
@@ -5310,6 +5399,7 @@ TEXT ·wideF32x8(SB), NOSPLIT, $0-56
 	VMOVUPS (AX), Z5
 	VMOVUPS (AX), Z6
 	VMOVUPS (AX), Z7
+start:
 	SUBQ $4, CX
 	JLT tail
 loop:
@@ -5392,6 +5482,24 @@ done:
 	VMOVUPS Z7, (DI)
 	VZEROUPPER
 	RET
+onto:
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	ADDQ R13, AX
+	VMOVUPS (AX), Z1
+	ADDQ R13, AX
+	VMOVUPS (AX), Z2
+	ADDQ R13, AX
+	VMOVUPS (AX), Z3
+	ADDQ R13, AX
+	VMOVUPS (AX), Z4
+	ADDQ R13, AX
+	VMOVUPS (AX), Z5
+	ADDQ R13, AX
+	VMOVUPS (AX), Z6
+	ADDQ R13, AX
+	VMOVUPS (AX), Z7
+	JMP start
 
 // func wideF16x8(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
 // Needs AVX-512F.
@@ -5407,6 +5515,8 @@ TEXT ·wideF16x8(SB), NOSPLIT, $0-56
 	ADDQ R8, R9
 	LEAQ (R9)(R8*2), R10
 	ADDQ R8, R10
+	TESTQ AX, AX
+	JZ onto
 	VMOVUPS (AX), Z0
 	VMOVUPS (AX), Z1
 	VMOVUPS (AX), Z2
@@ -5415,6 +5525,7 @@ TEXT ·wideF16x8(SB), NOSPLIT, $0-56
 	VMOVUPS (AX), Z5
 	VMOVUPS (AX), Z6
 	VMOVUPS (AX), Z7
+start:
 	SUBQ $4, CX
 	JLT tail
 loop:
@@ -5497,6 +5608,24 @@ done:
 	VMOVUPS Z7, (DI)
 	VZEROUPPER
 	RET
+onto:
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	ADDQ R13, AX
+	VMOVUPS (AX), Z1
+	ADDQ R13, AX
+	VMOVUPS (AX), Z2
+	ADDQ R13, AX
+	VMOVUPS (AX), Z3
+	ADDQ R13, AX
+	VMOVUPS (AX), Z4
+	ADDQ R13, AX
+	VMOVUPS (AX), Z5
+	ADDQ R13, AX
+	VMOVUPS (AX), Z6
+	ADDQ R13, AX
+	VMOVUPS (AX), Z7
+	JMP start
 
 // func wideBF16x8(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
 // Needs AVX-512F.
@@ -5512,6 +5641,8 @@ TEXT ·wideBF16x8(SB), NOSPLIT, $0-56
 	ADDQ R8, R9
 	LEAQ (R9)(R8*2), R10
 	ADDQ R8, R10
+	TESTQ AX, AX
+	JZ onto
 	VMOVUPS (AX), Z0
 	VMOVUPS (AX), Z1
 	VMOVUPS (AX), Z2
@@ -5520,6 +5651,7 @@ TEXT ·wideBF16x8(SB), NOSPLIT, $0-56
 	VMOVUPS (AX), Z5
 	VMOVUPS (AX), Z6
 	VMOVUPS (AX), Z7
+start:
 	SUBQ $4, CX
 	JLT tail
 loop:
@@ -5607,6 +5739,24 @@ done:
 	VMOVUPS Z7, (DI)
 	VZEROUPPER
 	RET
+onto:
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	ADDQ R13, AX
+	VMOVUPS (AX), Z1
+	ADDQ R13, AX
+	VMOVUPS (AX), Z2
+	ADDQ R13, AX
+	VMOVUPS (AX), Z3
+	ADDQ R13, AX
+	VMOVUPS (AX), Z4
+	ADDQ R13, AX
+	VMOVUPS (AX), Z5
+	ADDQ R13, AX
+	VMOVUPS (AX), Z6
+	ADDQ R13, AX
+	VMOVUPS (AX), Z7
+	JMP start
 
 // func wideF32x4(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
 // Needs AVX-512F.
@@ -5620,10 +5770,13 @@ TEXT ·wideF32x4(SB), NOSPLIT, $0-56
 	MOVQ bias+48(FP), AX
 	LEAQ (SI)(R8*2), R9
 	ADDQ R8, R9
+	TESTQ AX, AX
+	JZ onto
 	VMOVUPS (AX), Z0
 	VMOVUPS (AX), Z1
 	VMOVUPS (AX), Z2
 	VMOVUPS (AX), Z3
+start:
 	SUBQ $4, CX
 	JLT tail
 loop:
@@ -5676,6 +5829,16 @@ done:
 	VMOVUPS Z3, (DI)
 	VZEROUPPER
 	RET
+onto:
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	ADDQ R13, AX
+	VMOVUPS (AX), Z1
+	ADDQ R13, AX
+	VMOVUPS (AX), Z2
+	ADDQ R13, AX
+	VMOVUPS (AX), Z3
+	JMP start
 
 // func wideF16x4(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
 // Needs AVX-512F.
@@ -5689,10 +5852,13 @@ TEXT ·wideF16x4(SB), NOSPLIT, $0-56
 	MOVQ bias+48(FP), AX
 	LEAQ (SI)(R8*2), R9
 	ADDQ R8, R9
+	TESTQ AX, AX
+	JZ onto
 	VMOVUPS (AX), Z0
 	VMOVUPS (AX), Z1
 	VMOVUPS (AX), Z2
 	VMOVUPS (AX), Z3
+start:
 	SUBQ $4, CX
 	JLT tail
 loop:
@@ -5745,6 +5911,16 @@ done:
 	VMOVUPS Z3, (DI)
 	VZEROUPPER
 	RET
+onto:
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	ADDQ R13, AX
+	VMOVUPS (AX), Z1
+	ADDQ R13, AX
+	VMOVUPS (AX), Z2
+	ADDQ R13, AX
+	VMOVUPS (AX), Z3
+	JMP start
 
 // func wideBF16x4(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
 // Needs AVX-512F.
@@ -5758,10 +5934,13 @@ TEXT ·wideBF16x4(SB), NOSPLIT, $0-56
 	MOVQ bias+48(FP), AX
 	LEAQ (SI)(R8*2), R9
 	ADDQ R8, R9
+	TESTQ AX, AX
+	JZ onto
 	VMOVUPS (AX), Z0
 	VMOVUPS (AX), Z1
 	VMOVUPS (AX), Z2
 	VMOVUPS (AX), Z3
+start:
 	SUBQ $4, CX
 	JLT tail
 loop:
@@ -5819,6 +5998,16 @@ done:
 	VMOVUPS Z3, (DI)
 	VZEROUPPER
 	RET
+onto:
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	ADDQ R13, AX
+	VMOVUPS (AX), Z1
+	ADDQ R13, AX
+	VMOVUPS (AX), Z2
+	ADDQ R13, AX
+	VMOVUPS (AX), Z3
+	JMP start
 
 // func wideF32x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
 // Needs AVX-512F.
@@ -5830,8 +6019,11 @@ TEXT ·wideF32x2(SB), NOSPLIT, $0-56
 	MOVQ w+32(FP), DX
 	MOVQ depth+40(FP), CX
 	MOVQ bias+48(FP), AX
+	TESTQ AX, AX
+	JZ onto
 	VMOVUPS (AX), Z0
 	VMOVUPS (AX), Z1
+start:
 	SUBQ $4, CX
 	JLT tail
 loop:
@@ -5868,6 +6060,12 @@ done:
 	VMOVUPS Z1, (DI)
 	VZEROUPPER
 	RET
+onto:
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	ADDQ R13, AX
+	VMOVUPS (AX), Z1
+	JMP start
 
 // func wideF16x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
 // Needs AVX-512F.
@@ -5879,8 +6077,11 @@ TEXT ·wideF16x2(SB), NOSPLIT, $0-56
 	MOVQ w+32(FP), DX
 	MOVQ depth+40(FP), CX
 	MOVQ bias+48(FP), AX
+	TESTQ AX, AX
+	JZ onto
 	VMOVUPS (AX), Z0
 	VMOVUPS (AX), Z1
+start:
 	SUBQ $4, CX
 	JLT tail
 loop:
@@ -5917,6 +6118,12 @@ done:
 	VMOVUPS Z1, (DI)
 	VZEROUPPER
 	RET
+onto:
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	ADDQ R13, AX
+	VMOVUPS (AX), Z1
+	JMP start
 
 // func wideBF16x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
 // Needs AVX-512F.
@@ -5928,8 +6135,11 @@ TEXT ·wideBF16x2(SB), NOSPLIT, $0-56
 	MOVQ w+32(FP), DX
 	MOVQ depth+40(FP), CX
 	MOVQ bias+48(FP), AX
+	TESTQ AX, AX
+	JZ onto
 	VMOVUPS (AX), Z0
 	VMOVUPS (AX), Z1
+start:
 	SUBQ $4, CX
 	JLT tail
 loop:
@@ -5971,6 +6181,12 @@ done:
 	VMOVUPS Z1, (DI)
 	VZEROUPPER
 	RET
+onto:
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	ADDQ R13, AX
+	VMOVUPS (AX), Z1
+	JMP start
 
 // func wideF32x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
 // Needs AVX-512F.
@@ -5982,7 +6198,10 @@ TEXT ·wideF32x1(SB), NOSPLIT, $0-56
 	MOVQ w+32(FP), DX
 	MOVQ depth+40(FP), CX
 	MOVQ bias+48(FP), AX
+	TESTQ AX, AX
+	JZ onto
 	VMOVUPS (AX), Z0
+start:
 	SUBQ $4, CX
 	JLT tail
 loop:
@@ -6012,6 +6231,10 @@ done:
 	VMOVUPS Z0, (DI)
 	VZEROUPPER
 	RET
+onto:
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	JMP start
 
 // func wideF16x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
 // Needs AVX-512F.
@@ -6023,7 +6246,10 @@ TEXT ·wideF16x1(SB), NOSPLIT, $0-56
 	MOVQ w+32(FP), DX
 	MOVQ depth+40(FP), CX
 	MOVQ bias+48(FP), AX
+	TESTQ AX, AX
+	JZ onto
 	VMOVUPS (AX), Z0
+start:
 	SUBQ $4, CX
 	JLT tail
 loop:
@@ -6053,6 +6279,10 @@ done:
 	VMOVUPS Z0, (DI)
 	VZEROUPPER
 	RET
+onto:
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	JMP start
 
 // func wideBF16x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
 // Needs AVX-512F.
@@ -6064,7 +6294,10 @@ TEXT ·wideBF16x1(SB), NOSPLIT, $0-56
 	MOVQ w+32(FP), DX
 	MOVQ depth+40(FP), CX
 	MOVQ bias+48(FP), AX
+	TESTQ AX, AX
+	JZ onto
 	VMOVUPS (AX), Z0
+start:
 	SUBQ $4, CX
 	JLT tail
 loop:
@@ -6099,3 +6332,7 @@ done:
 	VMOVUPS Z0, (DI)
 	VZEROUPPER
 	RET
+onto:
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	JMP start

@@ -247,7 +247,7 @@ func (t *tiles) run(c []float32, cRow int, a unsafe.Pointer, aBytes int, w unsaf
 			i++
 			continue
 		}
-		t[i](unsafe.Pointer(&c[r*cRow]), 4*cRow, unsafe.Add(a, r*aBytes), aBytes, w, depth, unsafe.Pointer(&bias[0]))
+		t[i](unsafe.Pointer(&c[r*cRow]), 4*cRow, unsafe.Add(a, r*aBytes), aBytes, w, depth, unsafe.Pointer(unsafe.SliceData(bias)))
 		r += tileRows[i]
 	}
 }
@@ -304,7 +304,7 @@ func dotRows(l *layout, c []float32, cRow int, act []byte, stride int, w []byte,
 	dots[index(l.affine)][index(l.halved)].run(c, cRow, unsafe.Pointer(&act[0]), stride, unsafe.Pointer(&w[0]), rows, blocks, bias)
 }
 
-// wideRows multiplies float32 rows, aRow values apart, with a packed panel.
+// wideRows multiplies float32 rows, aRow values apart, with a packed panel, and adds to c when bias is nil.
 func wideRows(d dtype.DType, c []float32, cRow int, a []float32, aRow int, w []byte, rows, depth int, bias, scratch []float32) {
 	if cpu.Active() < cpu.AVX512 {
 		wideRowsPortable(c, cRow, a, aRow, widePanel(d, w, depth, scratch), rows, depth, bias)

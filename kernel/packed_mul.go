@@ -175,11 +175,14 @@ func (g *PackedMul) panel(c []float32, cRow, p int, bias, scratch []float32) {
 	dotRows(g.l, c, cRow, act, stride, plain, rows, g.In/blockVals, bias)
 }
 
-// wideRowsPortable multiplies float32 rows with a panel of 16-bit or float32 values, 16 for each inner index.
+// wideRowsPortable multiplies float32 rows with a panel of float32 values, 16 for each inner index, and adds to c when
+// bias is nil.
 func wideRowsPortable(c []float32, cRow int, a []float32, aRow int, panel []float32, rows, depth int, bias []float32) {
 	for r := range rows {
 		var acc [panelRows]float32
-		copy(acc[:], bias)
+		if copy(acc[:], bias); bias == nil {
+			copy(acc[:], c[r*cRow:])
+		}
 		for k, x := range a[r*aRow : r*aRow+depth] {
 			for j, y := range panel[k*panelRows : (k+1)*panelRows] {
 				acc[j] += x * y

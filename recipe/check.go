@@ -222,6 +222,9 @@ func (r *Recipe) checkData() error {
 	return nil
 }
 
+// smoothedLosses are the losses on pairs that know of pairs labelled the wrong way round.
+var smoothedLosses = []string{"sigmoid", "robust", "cdpo", "sigmoid_norm", "exo_pair", "aot_unpaired", "simpo", "cpo"}
+
 func (r *Recipe) checkMethod() error {
 	m := &r.Method
 	lora := m.FinetuningType == "lora"
@@ -237,8 +240,8 @@ func (r *Recipe) checkMethod() error {
 	switch {
 	case m.PissaInit && (m.Stage == "ppo" || m.Stage == "kto" || hasReference):
 		return r.Errorf("pissa_init", "does not go with stage: %s, whose reference is the model without its adapter", m.Stage)
-	case m.Stage == "dpo" && m.LabelSmoothing > 0 && m.PrefLoss != "sigmoid" && m.PrefLoss != "robust" && m.PrefLoss != "cdpo":
-		return r.Errorf("dpo_label_smoothing", "only goes with pref_loss sigmoid, robust and cdpo, got %s", m.PrefLoss)
+	case m.Stage == "dpo" && m.LabelSmoothing > 0 && !oneOf(smoothedLosses, m.PrefLoss):
+		return r.Errorf("dpo_label_smoothing", "only goes with pref_loss %s, got %s", strings.Join(smoothedLosses, ", "), m.PrefLoss)
 	case m.FinetuningType == "freeze" && m.FreezeLayers == 0:
 		return r.Errorf("freeze_trainable_layers", "want the last n (above 0) or the first n (below 0), got 0")
 	case m.Stage == "distill" && r.Distill.Teacher == "" && r.Distill.TeacherAPI == "":

@@ -31,8 +31,8 @@ func (n need) String() string {
 }
 
 // measure takes the need from what was compiled and declared. No weight has been read yet.
-func (j *job) measure(m *trainee, activations int64) need {
-	n := need{activations: activations}
+func (j *job) measure(t training, activations int64) need {
+	m, n := t.model, need{activations: activations + t.more}
 	states := int64(0)
 	for _, s := range m.store.Specs() {
 		b := int64(s.Type.Bytes())
@@ -169,5 +169,5 @@ func (j *job) tryNeed(t training, first train.Largest, eval *train.Largest) (nee
 	}
 	defer s.Close()
 	bytes, err := s.Reserve(first, eval)
-	return j.measure(m, bytes), err
+	return j.measure(t, bytes), err
 }

@@ -170,13 +170,13 @@ func TestGoldenGRPO(t *testing.T) {
 			if err := p.Check(); err != nil {
 				t.Fatal(err)
 			}
-			y := *x.Batch
+			y, count := *x.Batch, float64(p.Normaliser(x.B, x.tokens(), c.Hyper.MaxCompletion))
 			y.Extra = map[string]*tensor.Tensor{"old": x.spread(values(t, f, "old_logprobs")),
-				"advantages": vector(groupAdvantages(t, c.Rewards, c.Hyper.GroupSize, want.Advantages)), "token_norm": scalarTensor(1 / float64(x.tokens()))}
+				"advantages": vector(groupAdvantages(t, c.Rewards, c.Hyper.GroupSize, want.Advantages)), "per_token": scalarTensor(count / float64(x.tokens()))}
 			if p.KL != 0 {
 				y.Extra["reference"] = x.spread(values(t, f, "ref_logprobs"))
 			}
-			o := policy.run(p.Objective(), &y, 1/float64(p.Normaliser(x.B, x.tokens(), c.Hyper.MaxCompletion)), "", nil)
+			o := policy.run(p.Objective(), &y, 1/count, "", nil)
 			nearLoss(t, "loss", o.scalar("loss"), want.Loss, 1e-5, 3e-6)
 			if p.KL != 0 {
 				nearLoss(t, "kl", o.scalar("kl"), want.KL, 1e-5, 3e-6)
@@ -238,7 +238,7 @@ func TestGoldenPPO(t *testing.T) {
 	checkAdvantages(t, c, f, x)
 	checkControllers(t, c)
 	norm := 1 / float64(x.tokens())
-	shared := map[string]*tensor.Tensor{"old_values": x.spread(values(t, f, "old_values")), "returns": x.spread(values(t, f, "returns")), "token_norm": scalarTensor(norm)}
+	shared := map[string]*tensor.Tensor{"old_values": x.spread(values(t, f, "old_values")), "returns": x.spread(values(t, f, "returns")), "per_token": scalarTensor(1)}
 	for name, want := range c.Cases {
 		t.Run(name, func(t *testing.T) {
 			p := train.PPO{Clip: c.Hyper.Clip, ValueClip: c.Hyper.ValueClip, ValueCoef: c.Hyper.ValueCoef, Entropy: c.Hyper.Entropy}
@@ -253,11 +253,11 @@ func TestGoldenPPO(t *testing.T) {
 				t.Fatalf("unknown case %q", name)
 			}
 			y := *x.Batch
-			y.Extra = map[string]*tensor.Tensor{"advantages": x.spread(values(t, f, "advantages_whitened")), "old": x.spread(values(t, f, "old_logprobs")), "token_norm": scalarTensor(norm)}
+			y.Extra = map[string]*tensor.Tensor{"advantages": x.spread(values(t, f, "advantages_whitened")), "old": x.spread(values(t, f, "old_logprobs")), "per_token": scalarTensor(norm / policyNorm)}
 			o := openGolden(t, filepath.Join(dir, "policy")).run(p.PolicyObjective(), &y, policyNorm, "", nil)
 			y.Extra = shared
 			head := train.ScalarHead{Weight: "v_head.weight", Bias: "v_head.bias"}
-			critic := openGolden(t, filepath.Join(dir, "critic")).run(p.ValueObjective(head), &y, 0, filepath.Join(dir, "critic", "value_head.safetensors"), headName)
+			critic := openGolden(t, filepath.Join(dir, "critic")).run(p.ValueObjective(head), &y, norm, filepath.Join(dir, "critic", "value_head.safetensors"), headName)
 			nearLoss(t, "policy loss", o.scalar("loss/policy"), want.Policy, 3e-6, 3e-6)
 			nearLoss(t, "value loss", critic.scalar("loss/value"), want.Value, 3e-6, 3e-6)
 			nearLoss(t, "entropy", o.scalar("entropy"), want.Entropy, 3e-6, 3e-6)

@@ -109,7 +109,7 @@ func TestGoldenPreference(t *testing.T) {
 				y.Extra["next"], tokens = nextTokens(x)
 			}
 			if p.NeedsTokens() {
-				y.Extra["token_norm"] = scalarTensor(1 / float64(tokens))
+				y.Extra["per_token"] = scalarTensor(float64(n) / float64(tokens))
 			}
 			o := policy.run(p.Objective(), &y, 1/float64(n), "", nil)
 			nearLoss(t, "loss", o.scalar("loss"), want.Loss, 0, 5e-6)
@@ -178,7 +178,7 @@ func checkKTO(t *testing.T, c preferenceCase, policy, reference *goldenModel, x 
 		good[i] = 1
 	}
 	y := *x
-	half := scalarTensor(2 / float64(x.B))
-	y.Extra = map[string]*tensor.Tensor{"reference": vector(base), "desirable": vector(good), "kl": scalarTensor(kl), "norm_good": half, "norm_bad": half}
+	two := scalarTensor(2)
+	y.Extra = map[string]*tensor.Tensor{"reference": vector(base), "desirable": vector(good), "kl": scalarTensor(kl), "per_good": two, "per_bad": two}
 	check(policy.run(k.Objective(), &y, 1/float64(x.B), "", nil), kl)
 }

@@ -96,7 +96,7 @@ type Method struct {
 
 	PrefBeta           float64  `key:"pref_beta" default:"0.1" min:"0"`
 	PrefFtx            float64  `key:"pref_ftx" default:"0.0" min:"0"`
-	PrefLoss           string   `key:"pref_loss" default:"sigmoid" oneof:"sigmoid|hinge|robust|cdpo|ipo|ipo_sum|sigmoid_norm|apo_zero|simpo|cpo|orpo|kto_pair"`
+	PrefLoss           string   `key:"pref_loss" default:"sigmoid" oneof:"sigmoid|hinge|robust|cdpo|ipo|ipo_sum|sigmoid_norm|apo_zero|apo_down|exo_pair|nca_pair|sppo_hard|aot_unpaired|discopop|simpo|cpo|orpo|kto_pair"`
 	LabelSmoothing     float64  `key:"dpo_label_smoothing" default:"0.0" min:"0" max:"0.5"`
 	CPOAlpha           float64  `key:"cpo_alpha" default:"1.0" min:"0"`
 	SimPOGamma         float64  `key:"simpo_gamma" default:"0.5"`

@@ -19,8 +19,14 @@ type training struct {
 	objective train.Objective
 	// prepare makes what is trained on of a step's rows (train.Options.Prepare), and count is what its loss is divided by
 	// (train.Options.Count); both may be nil.
-	prepare func(ctx context.Context, st *data.Step) (*data.Step, error)
+	prepare func(ctx context.Context, st *data.Step) ([]*data.Step, error)
 	count   func(st *data.Step) float64
+	// shape says what the programs have to take of a loader's largest batch; nil: the batch itself.
+	shape func(l train.Largest) train.Largest
+	// beside are the models that are read while training.
+	beside []*second
+	// more is what else the stage takes, in bytes.
+	more int64
 }
 
 // train checks that the run fits, loads the model, shows the first sample and trains.
@@ -34,12 +40,26 @@ func (j *job) train(ctx context.Context, t training) (*finished, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.shape != nil {
+		first = t.shape(first)
+		if eval != nil {
+			*eval = t.shape(*eval)
+		}
+	}
 	bytes, err := stepper.Reserve(first, eval)
 	if err != nil {
 		return nil, err
 	}
-	if err := j.fits(j.measure(t.model, bytes), func(free int64) string { return j.smaller(t, first, eval, free) }); err != nil {
+	if err := t.reserve(first); err != nil {
 		return nil, err
+	}
+	if err := j.fits(j.measure(t, bytes), func(free int64) string { return j.smaller(t, first, eval, free) }); err != nil {
+		return nil, err
+	}
+	for _, s := range t.beside {
+		if err := s.fill(); err != nil {
+			return nil, err
+		}
 	}
 	if j.run.resume == "" {
 		if err := t.model.fill(); err != nil {
@@ -65,6 +85,18 @@ func (j *job) train(ctx context.Context, t training) (*finished, error) {
 		return nil, &Failure{err}
 	}
 	return f, nil
+}
+
+// reserve compiles the programs that read the largest batch and adds up what they and their models take.
+func (t *training) reserve(first train.Largest) error {
+	for _, s := range t.beside {
+		bytes, err := s.Reserve(first)
+		if err != nil {
+			return err
+		}
+		t.more += bytes + s.bytes()
+	}
+	return nil
 }
 
 // Failure is an error of a run that had begun: not its input is at fault.

@@ -6,6 +6,9 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"os"
+	"slices"
+	"strings"
 )
 
 //go:generate go run builtin_gen.go
@@ -32,4 +35,18 @@ func Builtin() (*Tokenizer, error) {
 	t.original["tokenizer.json"] = data
 	t.bos, t.eos, t.pad = 0, 0, 0
 	return t, nil
+}
+
+// builtinModels are the presets whose models read the built-in vocabulary.
+var builtinModels = []string{"llama-tiny", "stories15m-v4k"}
+
+// Open returns the tokenizer of a model folder, a vocabulary file, a GGUF or a preset with the built-in vocabulary.
+func Open(model string) (*Tokenizer, error) {
+	if slices.Contains(builtinModels, model) {
+		return Builtin()
+	}
+	if _, err := os.Stat(model); err != nil {
+		return nil, fmt.Errorf("tokenizer: %s: neither a folder, a file nor one of %s", model, strings.Join(builtinModels, ", "))
+	}
+	return Load(model)
 }

@@ -63,6 +63,14 @@ func FromGGUF(source string, kv map[string]any) (*Tokenizer, error) {
 		}
 		m := &spmModel{pieces: pieces, scores: scores, kinds: kinds, modelType: spmBPE, dummyPrefix: flag("add_space_prefix", true), bos: -1, eos: -1, pad: -1}
 		m.removeSpaces = flag("remove_extra_whitespaces", false)
+		switch table := kv[p+"precompiled_charsmap"].(type) {
+		case []uint8:
+			m.charsmap = table
+		case []int8:
+			for _, b := range table {
+				m.charsmap = append(m.charsmap, byte(b))
+			}
+		}
 		if err := t.initSPM(m); err != nil {
 			return nil, err
 		}
@@ -85,6 +93,9 @@ func FromGGUF(source string, kv map[string]any) (*Tokenizer, error) {
 		t.setAdded(added)
 		if t.normalizer, t.pre, err = preByName(pre); err != nil {
 			return nil, t.fail(p+"pre", "%v", err)
+		}
+		if pre == "glm4" {
+			t.bpe.ignoreMerges = true
 		}
 		if pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3" {
 			addBOS, t.bpe.ignoreMerges = true, true

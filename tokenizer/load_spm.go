@@ -245,17 +245,20 @@ func byteOfPiece(p string) (byte, bool) {
 
 func (t *Tokenizer) initSPMBPE(m *spmModel, v *spmPieces) {
 	model := &bpe{toks: v.toks, chars: true, unk: v.unk, fuseUnk: true, metaByte: true, byteID: v.byteID, fallback: v.fallback}
+	// SentencePiece 0.2 orders scores as bits do: -0, the score of a trained model's first merge, comes after 0.
 	order := slices.Clone(m.scores)
-	slices.SortFunc(order, func(a, b float32) int { return cmp.Compare(b, a) })
-	rankOf := make(map[float32]uint32, len(order))
+	slices.SortFunc(order, func(a, b float32) int {
+		return cmp.Or(cmp.Compare(b, a), cmp.Compare(math.Float32bits(a), math.Float32bits(b)))
+	})
+	rankOf := make(map[uint32]uint32, len(order))
 	for _, s := range order {
-		if _, ok := rankOf[s]; !ok {
-			rankOf[s] = uint32(len(rankOf))
+		if _, ok := rankOf[math.Float32bits(s)]; !ok {
+			rankOf[math.Float32bits(s)] = uint32(len(rankOf))
 		}
 	}
 	model.table = newStringTable(model.toks)
 	model.finish()
-	model.pairsFromText(func(id int32) uint32 { return rankOf[m.scores[id]] })
+	model.pairsFromText(func(id int32) uint32 { return rankOf[math.Float32bits(m.scores[id])] })
 	t.model, t.bpe = model, model
 }
 

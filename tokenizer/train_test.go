@@ -1,9 +1,12 @@
 package tokenizer
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -38,16 +41,7 @@ func TestGoldenByteTraining(t *testing.T) {
 		if o.Pattern[0] != "GPT2" {
 			tr.Pattern = o.Pattern[0]
 		}
-		for _, in := range o.Input {
-			f, err := os.Open(filepath.Join(root, "corpus", in))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := tr.AddReader(f); err != nil {
-				t.Fatal(err)
-			}
-			f.Close()
-		}
+		countCorpus(t, tr, root, o.Input)
 		got, err := tr.Train()
 		if err != nil {
 			t.Fatal(err)
@@ -72,4 +66,83 @@ func TestGoldenByteTraining(t *testing.T) {
 		}
 	}
 	numtest.Count(t, "tokenizer_training byte-level", cases)
+}
+
+func countCorpus(t *testing.T, tr Trainer, root string, names []string) {
+	t.Helper()
+	var files []string
+	for _, n := range names {
+		files = append(files, filepath.Join(root, "corpus", n))
+	}
+	if err := (&Counting{Files: files, Threads: 2}).Run(context.Background(), tr); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestGoldenSPMTraining trains with each case's options: pieces, types and scores must be equal, in id order.
+func TestGoldenSPMTraining(t *testing.T) {
+	root := numtest.Goldens(t, "tokenizer_training")
+	dirs, _ := filepath.Glob(filepath.Join(root, "*"))
+	cases := 0
+	for _, dir := range dirs {
+		var o struct {
+			Trainer string
+			Input   []string
+			Options map[string]any
+		}
+		b, err := os.ReadFile(filepath.Join(dir, "options.json"))
+		if err != nil {
+			continue
+		}
+		if err := json.Unmarshal(b, &o); err != nil {
+			t.Fatal(err)
+		}
+		if o.Trainer != "sentencepiece" {
+			continue
+		}
+		tr := DefaultSPM()
+		for name, v := range o.Options {
+			if err := tr.Set(name, fmt.Sprint(v)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		countCorpus(t, tr, root, o.Input)
+		got, err := tr.Train()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := Load(filepath.Join(dir, "tokenizer.model"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		gm, wm := parsed(t, got.original["tokenizer.model"]), parsed(t, want.original["tokenizer.model"])
+		if !reflect.DeepEqual(gm, wm) {
+			for i := range wm.pieces {
+				if i >= len(gm.pieces) || gm.pieces[i] != wm.pieces[i] || gm.scores[i] != wm.scores[i] || gm.kinds[i] != wm.kinds[i] {
+					t.Errorf("%s: first difference at id %d: want %q %g, got %q", filepath.Base(dir), i, wm.pieces[i], wm.scores[i], got.Piece(int32(i)))
+					break
+				}
+			}
+			gm.pieces, gm.scores, gm.kinds, wm.pieces, wm.scores, wm.kinds = nil, nil, nil, nil, nil, nil
+			if !reflect.DeepEqual(gm, wm) {
+				t.Errorf("%s: options: got %+v, want %+v", filepath.Base(dir), gm, wm)
+			}
+		}
+		for _, c := range readLines[goldenCase](t, filepath.Join(dir, "cases.jsonl")) {
+			if ids := got.Encode(c.Text, Options{}); !slices.Equal(ids, c.IDs) {
+				t.Errorf("%s: encode %q: got %v, want %v", filepath.Base(dir), clip(c.Text), ids, c.IDs)
+			}
+			cases++
+		}
+	}
+	numtest.Count(t, "tokenizer_training SentencePiece", cases)
+}
+
+func parsed(t *testing.T, data []byte) *spmModel {
+	t.Helper()
+	m, err := parseSPM(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }

@@ -178,7 +178,10 @@ func (r *trajectory) run(t *testing.T, s *Stepper) []Record {
 		at, out := 0, t.TempDir()
 		_, err := Run(ctx, Options{
 			Stepper: s, Loader: newLoader(t, textSet(t, 8), data.LoaderOptions{}), Rate: rate, MaxGradNorm: h.Clip, Steps: int64(len(r.Steps)), LogEvery: 1, Dir: out,
-			Prepare: func(context.Context, *data.Step) (*data.Step, error) { at++; return r.step(at - 1), nil },
+			Prepare: func(context.Context, *data.Step) ([]*data.Step, error) {
+				at++
+				return []*data.Step{r.step(at - 1)}, nil
+			},
 		})
 		if err != nil {
 			t.Fatal(err)

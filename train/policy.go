@@ -16,11 +16,13 @@ import (
 // and its variants. What norm is one over depends on the loss, see Normaliser.
 //
 // Inputs beside the batch: advantages [B]; old [B, T], the log-probabilities under the policy that wrote the answers;
-// reference [B, T], those of the reference model, with KL; token_norm, one over the scored tokens of the step.
+// reference [B, T], those of the reference model, with KL; per_token, what norm is one over, divided by the scored tokens of the step.
 type Policy struct {
 	Loss              string  // one of PolicyLosses
 	ClipLow, ClipHigh float64 // the ratio may be from 1-ClipLow to 1+ClipHigh
 	KL                float64 // weight of the k3 estimate of the divergence from the reference; 0: none
+	// OnPolicy says that the answers are the present policy's own, written since its last update: old is not asked for.
+	OnPolicy bool
 }
 
 // policyLoss is how ratios become losses and how losses are averaged.
@@ -75,10 +77,14 @@ func (p Policy) Objective() Objective {
 	return func(b *nn.Build, m family.Model, targets, norm *graph.Value) (*graph.Value, map[string]*graph.Value) {
 		l := policyLosses[p.Loss]
 		c := complete(b, m, targets, true)
-		perToken := input(b, "token_norm")
+		perToken := perToken(b, norm)
 		advantages := graph.ReshapeTo(input(b, "advantages", c.b), c.b, 1)
 		// Places without a target have log-probability 0 here, whatever the inputs hold there.
-		difference := graph.Mul(graph.Sub(c.logp, input(b, "old", c.b, c.t)), c.mask)
+		old := graph.NoGrad(c.logp)
+		if !p.OnPolicy {
+			old = input(b, "old", c.b, c.t)
+		}
+		difference := graph.Mul(graph.Sub(c.logp, old), c.mask)
 		if l.perSequence {
 			difference = graph.ReshapeTo(c.mean(difference), c.b, 1)
 		}
@@ -198,3 +204,6 @@ func meanStd(x []float64, ddof int) (mean, std float64) {
 	}
 	return mean, math.Sqrt(std / float64(len(x)-ddof))
 }
+
+// MeanStd is the mean and the sample standard deviation.
+func MeanStd(x []float64) (mean, std float64) { return meanStd(x, 1) }

@@ -12,7 +12,7 @@ import (
 // and Llama 2 use it. norm is one over the response tokens of the step, or over its responses with SequenceMean.
 //
 // Inputs beside the batch: advantages, old (log-probabilities), old_values and returns [B, T], all at the place that
-// predicts the token; token_norm, one over the response tokens of the step.
+// predicts the token; per_token, what norm is one over, divided by the response tokens of the step.
 type PPO struct {
 	Clip      float64
 	ValueClip float64
@@ -27,21 +27,21 @@ type PPO struct {
 // PolicyObjective builds the policy's part of the loss, the entropy bonus included.
 func (p PPO) PolicyObjective() Objective {
 	return func(b *nn.Build, m family.Model, targets, norm *graph.Value) (*graph.Value, map[string]*graph.Value) {
-		return p.policy(b, complete(b, m, targets, true), norm, input(b, "token_norm"))
+		return p.policy(b, complete(b, m, targets, true), norm, perToken(b, norm))
 	}
 }
 
 // ValueObjective builds the critic's part of the loss.
 func (p PPO) ValueObjective(head ScalarHead) Objective {
 	return func(b *nn.Build, m family.Model, targets, norm *graph.Value) (*graph.Value, map[string]*graph.Value) {
-		return p.value(b, head.Build(b, m.Hidden(b)), scored(targets), input(b, "token_norm"))
+		return p.value(b, head.Build(b, m.Hidden(b)), scored(targets), perToken(b, norm))
 	}
 }
 
 // Objective builds the loss of a policy whose value head stands on the same body.
 func (p PPO) Objective(head ScalarHead) Objective {
 	return func(b *nn.Build, m family.Model, targets, norm *graph.Value) (*graph.Value, map[string]*graph.Value) {
-		hidden, perToken := m.Hidden(b), input(b, "token_norm")
+		hidden, perToken := m.Hidden(b), perToken(b, norm)
 		c := completionsOf(b, hidden, m.Head(b), targets, true)
 		loss, report := p.policy(b, c, norm, perToken)
 		value, more := p.value(b, head.Build(b, hidden), c.mask, perToken)

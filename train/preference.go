@@ -16,7 +16,7 @@ import (
 // batch are a pair; losses are means over pairs, norm is one over the pairs of the step.
 //
 // Inputs beside the batch: reference [B], the reference model's log-probability of each row's answer, for losses that
-// NeedsReference; token_norm, one over the chosen answers' scored tokens of the step, where NeedsTokens; next [B, T],
+// NeedsReference; per_token, the pairs of the step over the chosen answers' scored tokens, where NeedsTokens; next [B, T],
 // the tokens that follow, those of the prompt included, with PromptNLL.
 type Preference struct {
 	Loss      string // one of PreferenceLosses
@@ -238,7 +238,7 @@ func (p Preference) Objective() Objective {
 			report["log_odds_chosen"] = mean(x.logOdds())
 		}
 		if w := p.nll(); w != 0 {
-			nll := graph.Neg(total(half(tokens, 0), input(b, "token_norm")))
+			nll := graph.Neg(total(half(tokens, 0), perToken(b, norm)))
 			report["nll_loss"] = nll
 			loss = graph.Add(loss, graph.MulScalar(nll, w))
 		}

@@ -1,10 +1,16 @@
 package train
 
 import (
+	"fmt"
+	"math"
+
 	"danlu/dtype"
+	"danlu/engine"
 	"danlu/family"
+	"danlu/format/safetensors"
 	"danlu/graph"
 	"danlu/nn"
+	"danlu/tensor"
 )
 
 // ScalarHead maps a hidden row to one number: a reward or a value. Names are the checkpoint's.
@@ -19,12 +25,56 @@ var LlamaFactoryHead = ScalarHead{Weight: "v_head.summary.weight", Bias: "v_head
 // SequenceClassificationHead is the head of transformers' models with one label.
 var SequenceClassificationHead = ScalarHead{Weight: "score.weight"}
 
+// HeadFile holds a scalar head beside a model's files.
+const HeadFile = "value_head.safetensors"
+
+// Specs are the head's parameters on hidden rows of a size.
+func (h ScalarHead) Specs(hidden int) []*graph.StateSpec {
+	specs := []*graph.StateSpec{{Label: h.Weight, Type: graph.Of(dtype.F32, 1, hidden), Role: graph.Param, Axes: []string{"", "embed"}, Init: graph.Init{Std: 1 / math.Sqrt(float64(hidden+1))}}}
+	if h.Bias != "" {
+		specs = append(specs, &graph.StateSpec{Label: h.Bias, Type: graph.Of(dtype.F32, 1), Role: graph.Param, Axes: []string{""}})
+	}
+	return specs
+}
+
+// Save writes the head to a file.
+func (h ScalarHead) Save(path string, store engine.Store, hidden int) error {
+	var infos []safetensors.Info
+	for _, s := range h.Specs(hidden) {
+		infos = append(infos, safetensors.Info{Name: s.Label, DType: s.Type.DType, Shape: s.Type.Shape})
+	}
+	return safetensors.Write(path, infos, map[string]string{"format": "pt"}, func(i safetensors.Info) (*tensor.Tensor, error) { return store.Get(i.Name) })
+}
+
+// Load reads the head from a file.
+func (h ScalarHead) Load(path string, store engine.Store) error {
+	f, err := safetensors.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, name := range []string{h.Weight, h.Bias} {
+		if name == "" {
+			continue
+		}
+		x, err := f.Tensor(name)
+		if err == nil {
+			err = store.Set(name, x)
+		}
+		if err != nil {
+			return fmt.Errorf("train: %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
 // Build gives a number for each hidden row: [B, T, D] → [B, T] float32.
 func (h ScalarHead) Build(b *nn.Build, hidden *graph.Value) *graph.Value {
-	weight := b.G.State(graph.StateSpec{Label: h.Weight, Type: graph.Of(dtype.F32, 1, hidden.Last()), Role: graph.Param, Axes: []string{"", "embed"}})
 	var bias *graph.Value
-	if h.Bias != "" {
-		bias = b.G.State(graph.StateSpec{Label: h.Bias, Type: graph.Of(dtype.F32, 1), Role: graph.Param, Axes: []string{""}})
+	specs := h.Specs(hidden.Last())
+	weight := b.G.State(*specs[0])
+	if len(specs) > 1 {
+		bias = b.G.State(*specs[1])
 	}
 	out := graph.Project(graph.Convert(hidden, dtype.F32), weight, bias, dtype.F32, dtype.F32)
 	return graph.ReshapeTo(out, hidden.Shape[0], hidden.Shape[1])

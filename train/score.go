@@ -71,3 +71,8 @@ func clip(x *graph.Value, low, high float64) *graph.Value {
 }
 
 func square(x *graph.Value) *graph.Value { return graph.Mul(x, x) }
+
+// perToken is one over the scored tokens of the step, where norm is one over something else.
+func perToken(b *nn.Build, norm *graph.Value) *graph.Value {
+	return graph.Mul(norm, input(b, "per_token"))
+}

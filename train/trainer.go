@@ -38,9 +38,10 @@ type Options struct {
 	Patience    int    // the run ends after so many evaluations in a row without a better one; 0: never
 	LoadBest    bool   // at the end the best checkpoint's model takes the place of the last
 
-	// Prepare, if set, makes what is trained on of what the loader gives: answers drawn from the model, scores of a
-	// second model. It must depend on nothing but the step, the weights and seeds, so that a resumed run repeats it.
-	Prepare func(ctx context.Context, st *data.Step) (*data.Step, error)
+	// Prepare, if set, makes what is trained on of what the loader gives: scores of a second model, answers drawn from
+	// the model, which may serve several updates. It must depend on nothing but the step, the weights and seeds, so that
+	// a resumed run repeats it.
+	Prepare func(ctx context.Context, st *data.Step) ([]*data.Step, error)
 	// Count is what the loss of a step is divided by; nil: its scored targets.
 	Count func(st *data.Step) float64
 
@@ -118,8 +119,8 @@ type trainer struct {
 	lastEval Record // nil: none
 	resumed  bool
 
-	window      Record // sums since the last logged line
-	windowSteps int64
+	window      map[string]mean // since the last logged line
+	norm, rate  float64         // of the last update
 	windowStart time.Time
 	windowToken int64
 	begun       time.Time
@@ -131,7 +132,7 @@ type trainer struct {
 
 // Run trains until Steps are done or ctx is cancelled, in which case it saves a checkpoint first.
 func Run(ctx context.Context, o Options) (Result, error) {
-	t := &trainer{Options: o, saved: -1, begun: time.Now(), windowStart: time.Now(), window: Record{}}
+	t := &trainer{Options: o, saved: -1, begun: time.Now(), windowStart: time.Now(), window: map[string]mean{}}
 	if t.MaxBadSteps <= 0 {
 		t.MaxBadSteps = 5
 	}
@@ -166,9 +167,9 @@ func (t *trainer) run(ctx context.Context) (Result, error) {
 		if ctx.Err() != nil {
 			return t.stop()
 		}
-		st, err := t.next(ctx)
+		updates, err := t.next(ctx)
 		if err == nil {
-			err = t.step(ctx, st)
+			err = t.step(ctx, updates)
 		}
 		if ctx.Err() != nil {
 			// The step was cut off before its update; the loader's place in the state is still the one before it.
@@ -219,11 +220,18 @@ func unlessStopped(ctx context.Context, err error) error {
 	return err
 }
 
-// next is the data of the next step.
-func (t *trainer) next(ctx context.Context) (*data.Step, error) {
+// next is the data of the next step, for each of its updates.
+func (t *trainer) next(ctx context.Context) ([]*data.Step, error) {
 	st, err := t.Loader.Next()
-	if err != nil || t.Prepare == nil {
-		return st, err
+	if err != nil {
+		return nil, err
+	}
+	return t.prepared(ctx, st)
+}
+
+func (t *trainer) prepared(ctx context.Context, st *data.Step) ([]*data.Step, error) {
+	if t.Prepare == nil {
+		return []*data.Step{st}, nil
 	}
 	return t.Prepare(ctx, st)
 }
@@ -255,47 +263,68 @@ func (t *trainer) finish() (Result, error) {
 	return res, nil
 }
 
-// step computes gradients and, when they are finite, updates the parameters.
-func (t *trainer) step(ctx context.Context, st *data.Step) error {
-	sums := map[string]float64{}
-	norm := math.NaN()
-	rate := t.Rate(t.state.Step)
+// step carries out the updates of a step, most often one.
+func (t *trainer) step(ctx context.Context, updates []*data.Step) error {
+	rate, norm := t.Rate(t.state.Step), math.NaN()
+	means := map[string]mean{}
+	for _, st := range updates {
+		before := t.state.Updates
+		sums, n, err := t.update(ctx, st, rate)
+		if err != nil {
+			return err
+		}
+		if t.state.Updates > before {
+			ctx = context.WithoutCancel(ctx) // the weights have changed: the step is done as a whole
+		}
+		norm = n
+		for _, values := range []map[string]float64{sums, st.Report} {
+			for k, v := range values {
+				means[k] = means[k].add(k, v)
+			}
+		}
+	}
+	t.state.Step++
+	for _, st := range updates {
+		t.state.Tokens += st.Tokens
+	}
+	t.state.Data = t.Loader.State()
+	t.collect(means, norm, rate, updates)
+	return nil
+}
+
+// update computes gradients and, when they are finite, updates the parameters.
+func (t *trainer) update(ctx context.Context, st *data.Step, rate float64) (sums map[string]float64, norm float64, err error) {
+	sums, norm = map[string]float64{}, math.NaN()
 	count := t.Count(st)
 	if count > 0 {
 		t.Stepper.Begin(t.state.Step)
 		for i, x := range st.Batches {
 			r, err := t.Stepper.Accumulate(ctx, x, 1/count, i == 0)
 			if err != nil {
-				return err
+				return nil, 0, err
 			}
 			for k, v := range r {
 				sums[k] += v
 			}
 		}
-		var err error
 		if norm, err = t.Stepper.GradNorm(ctx); err != nil {
-			return err
+			return nil, 0, err
 		}
 	}
 	// Not cancelled between here and the end of the step: update and state belong together.
-	if finite(norm) && finite(sums["loss"]) {
-		scale := 1.0
-		if t.MaxGradNorm > 0 {
-			scale = min(1, t.MaxGradNorm/(norm+1e-6))
-		}
-		if err := t.Stepper.Apply(context.WithoutCancel(ctx), rate, scale, t.state.Updates+1); err != nil {
-			return err
-		}
-		t.state.Updates++
-		t.state.Bad = 0
-	} else if err := t.skip(count, sums["loss"], norm); err != nil {
-		return err
+	if !finite(norm) || !finite(sums["loss"]) {
+		return sums, norm, t.skip(count, sums["loss"], norm)
 	}
-	t.state.Step++
-	t.state.Tokens += st.Tokens
-	t.state.Data = t.Loader.State()
-	t.collect(sums, norm, rate, st)
-	return nil
+	scale := 1.0
+	if t.MaxGradNorm > 0 {
+		scale = min(1, t.MaxGradNorm/(norm+1e-6))
+	}
+	if err := t.Stepper.Apply(context.WithoutCancel(ctx), rate, scale, t.state.Updates+1); err != nil {
+		return nil, 0, err
+	}
+	t.state.Updates++
+	t.state.Bad = 0
+	return sums, norm, nil
 }
 
 // skip counts a step without an update.
@@ -322,25 +351,45 @@ func (t *trainer) note(text string) {
 	}
 }
 
-// collect adds a step to the sums of the next logged line.
-func (t *trainer) collect(sums map[string]float64, norm, rate float64, st *data.Step) {
-	for k, v := range sums {
-		old, _ := t.window[k].(float64)
-		t.window[k] = old + v
+// mean is a mean in the making.
+type mean struct {
+	sum float64
+	n   int
+}
+
+// add takes in the value of a metric. A metric that is not a number says nothing at this step (there was no rejected
+// answer, say) and does not count; a loss does.
+func (m mean) add(name string, v float64) mean {
+	if math.IsNaN(v) && name != "loss" {
+		return m
 	}
-	t.window["grad_norm"], t.window["learning_rate"] = norm, rate
-	t.windowSteps++
-	t.windowToken += st.Tokens
-	for _, x := range st.Batches {
-		t.rows += int64(x.Rows)
+	return mean{m.sum + v, m.n + 1}
+}
+
+func (m mean) value() float64 { return m.sum / float64(m.n) }
+
+// collect adds a step to the means of the next logged line.
+func (t *trainer) collect(means map[string]mean, norm, rate float64, updates []*data.Step) {
+	for k, m := range means {
+		if m.n > 0 {
+			t.window[k] = t.window[k].add(k, m.value())
+		}
 	}
-	if l := sums["loss"]; finite(l) {
-		t.lossSum += l
+	t.norm, t.rate = norm, rate
+	for _, st := range updates {
+		t.windowToken += st.Tokens
+		for _, x := range st.Batches {
+			t.rows += int64(x.Rows)
+		}
+	}
+	loss := means["loss"].value()
+	if finite(loss) {
+		t.lossSum += loss
 		t.lossSteps++
 	}
 	if t.Watch.Step != nil {
 		s := t.status()
-		s.Loss, s.Rate, s.GradNorm = sums["loss"], rate, norm
+		s.Loss, s.Rate, s.GradNorm = loss, rate, norm
 		t.Watch.Step(s)
 	}
 }
@@ -384,13 +433,10 @@ func (t *trainer) afterStep(ctx context.Context) error {
 }
 
 func (t *trainer) logLine() error {
-	r := Record{}
-	for k, v := range t.window {
-		switch x := v.(float64); k {
-		case "grad_norm", "learning_rate":
-			r[k] = x
-		default:
-			r[k] = x / float64(t.windowSteps)
+	r := Record{"grad_norm": t.norm, "learning_rate": t.rate}
+	for k, m := range t.window {
+		if m.n > 0 {
+			r[k] = m.value()
 		}
 	}
 	s := t.status()
@@ -398,7 +444,7 @@ func (t *trainer) logLine() error {
 	if t.state.Skipped > 0 {
 		r["skipped_steps"] = t.state.Skipped
 	}
-	t.window, t.windowSteps, t.windowToken, t.windowStart = Record{}, 0, 0, time.Now()
+	t.window, t.windowToken, t.windowStart = map[string]mean{}, 0, time.Now()
 	if err := t.log.write(t.state.Step, t.Loader.Progress(), r); err != nil {
 		return err
 	}
@@ -455,26 +501,32 @@ func (t *trainer) evaluate(ctx context.Context, v Validation) (Record, error) {
 	steps := loader.StepsPerEpoch()
 	for i := int64(0); i < steps; i++ {
 		st, err := loader.Next()
-		if err == nil && t.Prepare != nil {
-			st, err = t.Prepare(ctx, st)
-		}
 		if err != nil {
 			return nil, err
 		}
-		count := t.Count(st)
-		for _, x := range st.Batches {
-			if count == 0 {
-				continue
-			}
-			r, err := t.Stepper.Evaluate(ctx, x, 1)
-			if err != nil {
-				return nil, err
-			}
-			for k, s := range r {
-				sums[k] += s
-			}
+		parts, err := t.prepared(ctx, st)
+		if err != nil {
+			return nil, err
 		}
-		weight += count
+		for _, st := range parts {
+			count := t.Count(st)
+			for _, x := range st.Batches {
+				if count == 0 {
+					continue
+				}
+				r, err := t.Stepper.Evaluate(ctx, x, 1)
+				if err != nil {
+					return nil, err
+				}
+				for k, s := range r {
+					sums[k] += s
+				}
+			}
+			for k, s := range st.Report {
+				sums[k] += s * count
+			}
+			weight += count
+		}
 		if t.Watch.Eval != nil {
 			t.Watch.Eval(i+1, steps)
 		}
@@ -485,7 +537,9 @@ func (t *trainer) evaluate(ctx context.Context, v Validation) (Record, error) {
 	}
 	r := Record{prefix + "runtime": time.Since(start).Seconds()}
 	for k, s := range sums {
-		r[prefix+k] = s / max(weight, 1)
+		if k == "loss" || !math.IsNaN(s) {
+			r[prefix+k] = s / max(weight, 1)
+		}
 	}
 	if loss, ok := r[prefix+"loss"].(float64); ok {
 		r[prefix+"perplexity"] = math.Exp(loss)

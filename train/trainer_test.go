@@ -297,7 +297,7 @@ func TestStepsThatAreNotFiniteAreSkipped(t *testing.T) {
 		o := f.options(newLoader(t, set, data.LoaderOptions{}), t.TempDir())
 		o.SaveEvery, o.MaxBadSteps = 2, 3
 		step := 0
-		o.Prepare = func(_ context.Context, st *data.Step) (*data.Step, error) {
+		o.Prepare = func(_ context.Context, st *data.Step) ([]*data.Step, error) {
 			step++
 			factor := float32(1)
 			if bad(step) {
@@ -306,7 +306,7 @@ func TestStepsThatAreNotFiniteAreSkipped(t *testing.T) {
 			for _, x := range st.Batches {
 				x.Extra = map[string]*tensor.Tensor{"poison": tensor.FromF32([]float32{factor})}
 			}
-			return st, nil
+			return []*data.Step{st}, nil
 		}
 		var notes []string
 		o.Watch.Note = func(text string) { notes = append(notes, text) }

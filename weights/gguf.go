@@ -1,54 +1,28 @@
 package weights
 
 import (
-	"encoding/json"
 	"fmt"
-	"math"
-	"regexp"
+	"slices"
 	"strings"
 
 	"danlu/dtype"
 	"danlu/format/gguf"
-	"danlu/nn"
+	"danlu/quant"
 	"danlu/tensor"
 )
 
 // GGUF is a GGUF file read as a Hugging Face checkpoint: tensors have the names and row order of the published
 // safetensors, and Config makes the config.json that the metadata stands for.
 type GGUF struct {
-	file  *gguf.File
-	arch  string
-	names []string
-	inner map[string]string // published name → name in the file
-}
-
-// architectures of GGUF files that can be read, with the class names of their configs.
-var architectures = map[string]string{"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
-
-// tensorNames maps the parts of GGUF names to published ones.
-var tensorNames = map[string]string{
-	"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head",
-	"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
-	"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
-	"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm",
-	"ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+	file   *gguf.File
+	layout *layout
+	names  []string
+	parts  map[string][]place // by published name: the stored tensors that make it, in the order of the layout
+	geometry
 }
 
 // ropeFactors is the tensor that holds the divisors of Llama 3's rotary frequencies.
 const ropeFactors = "rope_freqs.weight"
-
-var layerName = regexp.MustCompile(`^blk\.(\d+)\.([a-z_]+)\.(weight|bias)$`)
-
-// publishedName is the safetensors name of a GGUF tensor.
-func publishedName(name string) (string, bool) {
-	if m := layerName.FindStringSubmatch(name); m != nil {
-		part, ok := tensorNames[m[2]]
-		return "model.layers." + m[1] + "." + part + "." + m[3], ok
-	}
-	base, kind, _ := strings.Cut(name, ".")
-	part, ok := tensorNames[base]
-	return part + "." + kind, ok && (kind == "weight" || kind == "bias")
-}
 
 // OpenGGUF opens a file of a known architecture.
 func OpenGGUF(path string) (*GGUF, error) {
@@ -56,26 +30,129 @@ func OpenGGUF(path string) (*GGUF, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &GGUF{file: f, inner: map[string]string{}}
-	if g.arch, err = f.Text("general.architecture"); err == nil && architectures[g.arch] == "" {
-		err = fmt.Errorf("gguf: %s: general.architecture: %q is not supported", path, g.arch)
-	}
-	for _, n := range f.Names() {
-		if n == ropeFactors || err != nil {
-			continue
-		}
-		name, ok := publishedName(n)
-		if !ok {
-			err = fmt.Errorf("gguf: %s: tensor %q: belongs to no part of a %s model", path, n, g.arch)
-		}
-		g.inner[name] = n
-		g.names = append(g.names, name)
-	}
-	if err != nil {
+	g := &GGUF{file: f, parts: map[string][]place{}}
+	if err := f.Guard(g.open); err != nil {
 		f.Close()
-		return nil, err
+		return nil, fmt.Errorf("gguf: %s: %w", path, err)
 	}
 	return g, nil
+}
+
+func (g *GGUF) open() error {
+	arch, err := g.file.Text("general.architecture")
+	if err != nil {
+		return err
+	}
+	_, fusedErr := g.file.Tensor("blk.0.attn_qkv.weight")
+	for _, l := range layouts {
+		if l.arch == arch && (g.layout == nil || l.fused == (fusedErr == nil)) {
+			g.layout = l
+		}
+	}
+	if g.layout == nil {
+		return fmt.Errorf("general.architecture: %q is not supported", arch)
+	}
+	if err := g.readGeometry(); err != nil {
+		return err
+	}
+	for _, name := range g.file.Names() {
+		if name == ropeFactors {
+			continue
+		}
+		if err := g.add(name); err != nil {
+			return err
+		}
+	}
+	sortPlaces(g.names, func(n string) place { return g.parts[n][0] })
+	for name, parts := range g.parts {
+		sortPlaces(parts, func(p place) place { return p })
+		if want := len(g.layout.published(name)); len(parts) != want {
+			return fmt.Errorf("tensor %q: only %d of the %d tensors that make it are there", name, len(parts), want)
+		}
+	}
+	return nil
+}
+
+// add enters a stored tensor under the published names that it serves.
+func (g *GGUF) add(name string) error {
+	p, ok := g.layout.stored(name)
+	if !ok {
+		return fmt.Errorf("tensor %q: belongs to no part of a %s model", name, g.layout.arch)
+	}
+	t, err := g.file.Tensor(name)
+	if err != nil {
+		return err
+	}
+	count := 1
+	if p.form == experts {
+		if len(t.Shape) != 3 {
+			return fmt.Errorf("tensor %q: want [experts, out, in], got shape %v", name, t.Shape)
+		}
+		count = t.Shape[0]
+	}
+	if err := g.checkForm(p, t.Shape); err != nil {
+		return fmt.Errorf("tensor %q: %w", name, err)
+	}
+	for e := range count {
+		p.expert = e
+		hf := p.hfName(g.layout, e)
+		if g.parts[hf] == nil {
+			g.names = append(g.names, hf)
+		}
+		g.parts[hf] = append(g.parts[hf], p)
+	}
+	return nil
+}
+
+// readGeometry reads what the order of rows depends on.
+func (g *GGUF) readGeometry() error {
+	prefix := g.layout.arch + ".attention."
+	g.headDim = 0
+	for _, f := range []struct {
+		key string
+		to  *int
+		or  *int
+	}{{"head_count", &g.heads, nil}, {"head_count_kv", &g.kvHeads, &g.heads}} {
+		if f.or != nil && !g.has(prefix+f.key) {
+			*f.to = *f.or
+			continue
+		}
+		n, err := g.file.Int(prefix + f.key)
+		if err != nil {
+			return err
+		}
+		if n < 1 || n > 1<<20 {
+			return fmt.Errorf("%s%s: want at least 1, got %d", prefix, f.key, n)
+		}
+		*f.to = n
+	}
+	return nil
+}
+
+// checkForm makes sure that a stored tensor's rows can be put in the published order.
+func (g *GGUF) checkForm(p place, shape []int) error {
+	switch p.form {
+	case ropeQ, packQ:
+		return splits(shape, g.heads)
+	case ropeK, packK:
+		return splits(shape, g.kvHeads)
+	case packV:
+		if len(shape) == 0 {
+			return fmt.Errorf("want rows, got a number")
+		}
+	case mlaK, mlaV:
+		if len(shape) != 3 || shape[0] != g.heads {
+			return fmt.Errorf("want three dimensions of which the first is %d, got %v", g.heads, shape)
+		}
+	}
+	return nil
+}
+
+func splits(shape []int, heads int) error {
+	if len(shape) == 0 || shape[0]%(2*heads) != 0 {
+		return fmt.Errorf("shape %v does not split into the pairs of %d heads", shape, heads)
+	}
+	return nil
 }
 
 // Path implements Source.
@@ -87,166 +164,169 @@ func (g *GGUF) Names() []string { return g.names }
 // Close implements Source.
 func (g *GGUF) Close() error { return g.file.Close() }
 
-// Guard runs read and turns a fault of the mapped file into an error.
+// Guard implements Guarded.
 func (g *GGUF) Guard(read func() error) error { return g.file.Guard(read) }
 
 // File is the file itself, for its tokenizer and template.
 func (g *GGUF) File() *gguf.File { return g.file }
 
+// stored are the tensors that make a published one.
+func (g *GGUF) stored(name string) ([]place, []*tensor.Tensor, error) {
+	parts := g.parts[name]
+	if parts == nil {
+		return nil, nil, fmt.Errorf("gguf: %s: tensor %q: is missing", g.Path(), name)
+	}
+	var list []*tensor.Tensor
+	for _, p := range parts {
+		t, err := g.file.Tensor(p.ggufName())
+		if err != nil {
+			return nil, nil, err
+		}
+		list = append(list, t)
+	}
+	return parts, list, nil
+}
+
 // Describe implements Source.
 func (g *GGUF) Describe(name string) (dtype.DType, []int, error) {
-	inner, ok := g.inner[name]
-	if !ok {
-		return dtype.Invalid, nil, fmt.Errorf("gguf: %s: tensor %q: is missing", g.Path(), name)
-	}
-	t, err := g.file.Tensor(inner)
+	parts, list, err := g.stored(name)
 	if err != nil {
 		return dtype.Invalid, nil, err
+	}
+	t := list[0]
+	switch parts[0].form {
+	case experts:
+		return t.DType, t.Shape[1:], nil
+	case packQ:
+		rows := 0
+		for _, t := range list {
+			rows += t.Shape[0]
+		}
+		return packedType(list), append([]int{rows}, t.Shape[1:]...), nil
+	case mlaK:
+		k, v := list[0].Shape, list[1].Shape
+		return dtype.F32, []int{k[0] * (k[2] + v[1]), k[1]}, nil
+	}
+	if strings.HasSuffix(name, sharedGate) && len(t.Shape) == 1 {
+		return t.DType, []int{1, t.Shape[0]}, nil
 	}
 	return t.DType, t.Shape, nil
 }
 
+// sharedGate is published as a matrix of one row, which some files keep as a vector.
+const sharedGate = "shared_expert_gate.weight"
+
+// packedType is the type in which fused parts lie behind each other: their own where they agree.
+func packedType(list []*tensor.Tensor) dtype.DType {
+	for _, t := range list[1:] {
+		if t.DType != list[0].DType {
+			return dtype.F32
+		}
+	}
+	return list[0].DType
+}
+
 // Tensor implements Source.
 func (g *GGUF) Tensor(name string) (*tensor.Tensor, error) {
-	inner, ok := g.inner[name]
-	if !ok {
-		return nil, fmt.Errorf("gguf: %s: tensor %q: is missing", g.Path(), name)
-	}
-	t, err := g.file.Tensor(inner)
-	if err != nil || g.arch != "llama" {
-		return t, err
-	}
-	switch {
-	case strings.Contains(name, "self_attn.q_proj."):
-		return g.unpermute(t, "llama.attention.head_count")
-	case strings.Contains(name, "self_attn.k_proj."):
-		return g.unpermute(t, "llama.attention.head_count_kv")
-	}
-	return t, nil
-}
-
-// unpermute is unpermuteRows with the number of heads in the metadata.
-func (g *GGUF) unpermute(t *tensor.Tensor, headsKey string) (*tensor.Tensor, error) {
-	heads, err := g.file.Int(headsKey)
+	parts, list, err := g.stored(name)
 	if err != nil {
 		return nil, err
 	}
-	out, err := unpermuteRows(t, heads)
-	if err != nil {
-		return nil, fmt.Errorf("gguf: %s: %s: %w", g.Path(), headsKey, err)
-	}
-	return out, nil
-}
-
-// unpermuteRows undoes llama.cpp's reordering of the rows of q and k: files hold the rows of each head as pairs
-// (i, i+K/2), the published order is first all i, then all i+K/2. Rows are whole blocks, so quantized ones move as they
-// are.
-func unpermuteRows(t *tensor.Tensor, heads int) (*tensor.Tensor, error) {
-	rows := t.Shape[0]
-	if heads < 1 || rows%(2*heads) != 0 {
-		return nil, fmt.Errorf("%d rows do not split into %d heads", rows, heads)
-	}
-	size, half := len(t.Data)/rows, rows/heads/2
-	out := &tensor.Tensor{DType: t.DType, Shape: t.Shape, Data: make([]byte, len(t.Data))}
-	for r := range rows {
-		head, i := r/(2*half), r%(2*half)
-		from := head*2*half + i%half*2 + i/half
-		copy(out.Data[r*size:(r+1)*size], t.Data[from*size:])
-	}
-	return out, nil
-}
-
-// Config is the config.json that the metadata stands for.
-func (g *GGUF) Config() ([]byte, error) {
-	c := map[string]any{"architectures": []string{architectures[g.arch]}, "model_type": g.arch, "hidden_act": "silu"}
-	for to, from := range map[string]string{"hidden_size": "embedding_length", "intermediate_size": "feed_forward_length", "num_hidden_layers": "block_count",
-		"num_attention_heads": "attention.head_count", "num_key_value_heads": "attention.head_count_kv", "max_position_embeddings": "context_length", "head_dim": "attention.key_length"} {
-		if _, ok := g.file.Value(g.arch + "." + from); !ok && (to == "num_key_value_heads" || to == "head_dim") {
-			continue
-		}
-		n, err := g.file.Int(g.arch + "." + from)
-		if err != nil {
-			return nil, err
-		}
-		c[to] = n
-	}
-	eps, err := g.file.Float(g.arch + ".attention.layer_norm_rms_epsilon")
+	d, shape, err := g.Describe(name)
 	if err != nil {
 		return nil, err
 	}
-	c["rms_norm_eps"] = eps
-	theta := 10000.0
-	if _, ok := g.file.Value(g.arch + ".rope.freq_base"); ok {
-		if theta, err = g.file.Float(g.arch + ".rope.freq_base"); err != nil {
-			return nil, err
-		}
-	}
-	c["rope_theta"] = theta
-	if err := g.ropeScaling(c, theta); err != nil {
-		return nil, err
-	}
-	for to, from := range map[string]string{"bos_token_id": "bos", "eos_token_id": "eos", "pad_token_id": "padding"} {
-		if key := "tokenizer.ggml." + from + "_token_id"; g.has(key) {
-			if c[to], err = g.file.Int(key); err != nil {
+	t := list[0]
+	switch parts[0].form {
+	case ropeQ:
+		return reorder(t, unpaired(t.Shape[0], g.heads)), nil
+	case ropeK:
+		return reorder(t, unpaired(t.Shape[0], g.kvHeads)), nil
+	case experts:
+		size := len(t.Data) / t.Shape[0]
+		e := parts[0].expert
+		return &tensor.Tensor{DType: d, Shape: shape, Data: t.Data[e*size : (e+1)*size]}, nil
+	case packQ:
+		out := tensor.New(d, shape...)
+		at := 0
+		for i, heads := range []int{g.heads, g.kvHeads, 0} {
+			t, err := plainIfNot(list[i], d)
+			if err != nil {
 				return nil, err
 			}
+			if heads > 0 {
+				t = reorder(t, unpaired(t.Shape[0], heads))
+			}
+			at += copy(out.Data[at:], t.Data)
 		}
+		return out, nil
+	case mlaK:
+		return joinLatent(list[0], list[1], shape)
 	}
-	embedding, err := g.Tensor("model.embed_tokens.weight")
+	return &tensor.Tensor{DType: d, Shape: shape, Data: t.Data}, nil
+}
+
+// plainIfNot is t, expanded to float32 where it is not of type d.
+func plainIfNot(t *tensor.Tensor, d dtype.DType) (*tensor.Tensor, error) {
+	if t.DType == d {
+		return t, nil
+	}
+	out := tensor.New(dtype.F32, t.Shape...)
+	return out, quant.Dequantize(t.DType, out.F32(), t.Data)
+}
+
+// reorder makes a tensor whose row r is row from(r) of t. Rows are whole blocks, so quantized ones move as they are.
+func reorder(t *tensor.Tensor, from func(r int) int) *tensor.Tensor {
+	size := len(t.Data) / max(1, t.Shape[0])
+	out := &tensor.Tensor{DType: t.DType, Shape: t.Shape, Data: make([]byte, len(t.Data))}
+	for r := range t.Shape[0] {
+		copy(out.Data[r*size:(r+1)*size], t.Data[from(r)*size:])
+	}
+	return out
+}
+
+// unpaired undoes paired: the stored row that is row r of the published order.
+func unpaired(rows, heads int) func(r int) int {
+	half := rows / heads / 2
+	return func(r int) int {
+		head, i := r/(2*half), r%(2*half)
+		return head*2*half + i%half*2 + i/half
+	}
+}
+
+// paired is llama.cpp's order of the rows of q and k: the pairs (i, i+K/2) of each head of K rows behind each other.
+func paired(rows, heads int) func(r int) int {
+	half := rows / heads / 2
+	return func(r int) int {
+		head, i := r/(2*half), r%(2*half)
+		return head*2*half + i%2*half + i/2
+	}
+}
+
+// joinLatent makes kv_b [H·(nope+V), R] of the keys [H, R, nope] and the values [H, V, R].
+func joinLatent(k, v *tensor.Tensor, shape []int) (*tensor.Tensor, error) {
+	heads, rank, nope, value := k.Shape[0], k.Shape[1], k.Shape[2], v.Shape[1]
+	if !slices.Equal(v.Shape, []int{heads, value, rank}) {
+		return nil, fmt.Errorf("gguf: attn_k_b of shape %v and attn_v_b of shape %v do not fit", k.Shape, v.Shape)
+	}
+	kf, err := plainIfNot(k, dtype.F32)
 	if err != nil {
 		return nil, err
 	}
-	c["vocab_size"] = embedding.Shape[0]
-	c["tie_word_embeddings"] = g.inner["lm_head.weight"] == ""
-	return json.Marshal(c)
-}
-
-func (g *GGUF) has(key string) bool { _, ok := g.file.Value(key); return ok }
-
-// ropeScaling translates the scaling keys, or recognises Llama 3's by its table of divisors.
-func (g *GGUF) ropeScaling(c map[string]any, theta float64) error {
-	if key := g.arch + ".rope.scaling.type"; g.has(key) {
-		kind, err := g.file.Text(key)
-		if err != nil {
-			return err
-		}
-		if kind != "none" {
-			factor, err := g.file.Float(g.arch + ".rope.scaling.factor")
-			if err != nil {
-				return err
-			}
-			s := map[string]any{"rope_type": kind, "factor": factor}
-			if key := g.arch + ".rope.scaling.original_context_length"; g.has(key) {
-				if s["original_max_position_embeddings"], err = g.file.Int(key); err != nil {
-					return err
-				}
-			}
-			c["rope_scaling"] = s
-		}
-	}
-	table, err := g.file.Tensor(ropeFactors)
+	vf, err := plainIfNot(v, dtype.F32)
 	if err != nil {
-		return nil // there is none
+		return nil, err
 	}
-	for _, factor := range []float64{8, 32} { // Llama 3.1 and 3.3; Llama 3.2
-		r := nn.Rope{Dim: 2 * table.Len(), Theta: theta, Scaling: nn.Scaling{Type: "llama3", Factor: factor, LowFreqFactor: 1, HighFreqFactor: 4, OriginalMaxPosition: 8192}}
-		if matches(r, table) {
-			c["rope_scaling"] = map[string]any{"rope_type": "llama3", "factor": factor, "low_freq_factor": 1, "high_freq_factor": 4, "original_max_position_embeddings": 8192}
-			return nil
+	out := tensor.New(dtype.F32, shape...)
+	x, kx, vx := out.F32(), kf.F32(), vf.F32()
+	for h := range heads {
+		rows := x[h*(nope+value)*rank:]
+		for i := range nope {
+			for r := range rank {
+				rows[i*rank+r] = kx[(h*rank+r)*nope+i]
+			}
 		}
+		copy(rows[nope*rank:(nope+value)*rank], vx[h*value*rank:])
 	}
-	return fmt.Errorf("gguf: %s: tensor %q: is the table of no known rotary scaling", g.Path(), ropeFactors)
-}
-
-// matches reports whether a table of divisors is that of a scaling.
-func matches(r nn.Rope, table *tensor.Tensor) bool {
-	scaled, _ := r.InvFreq(0)
-	r.Scaling = nn.Scaling{}
-	plain, _ := r.InvFreq(0)
-	for i, d := range table.F32() {
-		if !(math.Abs(plain[i]/scaled[i]-float64(d)) <= 1e-3*float64(d)) {
-			return false
-		}
-	}
-	return true
+	return out, nil
 }

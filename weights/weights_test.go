@@ -178,36 +178,3 @@ func TestInitDependsOnNames(t *testing.T) {
 		t.Errorf("mean %v, want about 1", mean)
 	}
 }
-
-func TestPublishedNames(t *testing.T) {
-	for from, want := range map[string]string{
-		"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight", "output.weight": "lm_head.weight",
-		"blk.17.attn_q.bias": "model.layers.17.self_attn.q_proj.bias", "blk.0.ffn_down.weight": "model.layers.0.mlp.down_proj.weight",
-	} {
-		if got, ok := publishedName(from); !ok || got != want {
-			t.Errorf("%s is %s, want %s", from, got, want)
-		}
-	}
-	for _, bad := range []string{"blk.0.ssm_a.weight", "blk.x.attn_q.weight", "mystery.weight", "output.scale"} {
-		if got, ok := publishedName(bad); ok {
-			t.Errorf("%s is %s", bad, got)
-		}
-	}
-}
-
-func TestUnpermute(t *testing.T) {
-	// Two heads of four rows each: the file holds rows 0 2 1 3 of the published order.
-	rows := []float32{0, 2, 1, 3, 4, 6, 5, 7}
-	out, err := unpermuteRows(tensor.FromF32(rows, 8, 1), 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, x := range out.F32() {
-		if x != float32(i) {
-			t.Fatalf("rows come out as %v", out.F32())
-		}
-	}
-	if _, err := unpermuteRows(tensor.FromF32(rows, 8, 1), 3); err == nil {
-		t.Error("8 rows were split into 3 heads")
-	}
-}

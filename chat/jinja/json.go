@@ -101,17 +101,18 @@ type JSONStyle struct {
 	KeySep      string // "": ": "
 	SortKeys    bool
 	EnsureASCII bool
+	exact       bool // the separators are as given, though they be empty
 }
 
 // DumpJSON writes v as Python's json.dumps does. An Undefined or a function is an error.
 func DumpJSON(v Value, style JSONStyle) (string, error) {
-	if style.ItemSep == "" {
+	if style.ItemSep == "" && !style.exact {
 		style.ItemSep = ", "
 		if style.Indented {
 			style.ItemSep = ","
 		}
 	}
-	if style.KeySep == "" {
+	if style.KeySep == "" && !style.exact {
 		style.KeySep = ": "
 	}
 	var b strings.Builder
@@ -145,6 +146,8 @@ func (s *JSONStyle) write(b *strings.Builder, v Value, depth int) error {
 		b.WriteString(jsonFloat(x))
 	case string:
 		s.quote(b, x)
+	case markup:
+		s.quote(b, string(x))
 	case List:
 		return s.list(b, x, depth)
 	case Tuple:

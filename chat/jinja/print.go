@@ -14,6 +14,8 @@ func Str(v Value) string {
 	switch x := v.(type) {
 	case string:
 		return x
+	case markup:
+		return string(x)
 	case *Undefined:
 		return ""
 	}
@@ -64,6 +66,10 @@ func writeRepr(b *strings.Builder, v Value, depth int) {
 		b.WriteString(floatRepr(x))
 	case string:
 		writeStringRepr(b, x)
+	case markup:
+		b.WriteString("Markup(")
+		writeStringRepr(b, string(x))
+		b.WriteByte(')')
 	case *Undefined:
 		b.WriteString("Undefined")
 	case List:
@@ -85,6 +91,14 @@ func writeRepr(b *strings.Builder, v Value, depth int) {
 			writeRepr(b, x.vals[i], depth+1)
 		}
 		b.WriteByte('}')
+	case *iterator:
+		if x.view == "" {
+			b.WriteString("<generator object>")
+			return
+		}
+		b.WriteString(x.view + "(")
+		writeRepr(b, List(x.items), depth+1)
+		b.WriteByte(')')
 	case *namespace:
 		b.WriteString("<Namespace ")
 		writeRepr(b, x.vars, depth+1)

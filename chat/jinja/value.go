@@ -15,9 +15,28 @@ type List []Value
 // Tuple is a tuple; it differs from List in how it prints.
 type Tuple []Value
 
+// iterator is what map, select and others give, and the views of a dict. A generator (no name) is spent once it was
+// iterated over, has no length and no JSON form.
+type iterator struct {
+	view  string // dict_keys, dict_values, dict_items; "": a generator
+	items []Value
+}
+
+// markup is a string that safe or escape marked as HTML: what is added to it is escaped. Everything else treats it as a
+// plain string.
+type markup string
+
+// plain is v without the mark.
+func plain(v Value) Value {
+	if m, ok := v.(markup); ok {
+		return string(m)
+	}
+	return v
+}
+
 // Undefined is the result of looking up what is not there: it prints as nothing, is false and empty, and is an error
 // in any other use.
-type Undefined struct{ _ byte }
+type Undefined struct{ what string }
 
 // Dict keeps its keys in the order of insertion.
 type Dict struct {
@@ -127,7 +146,7 @@ func hashKey(key Value) (Value, error) {
 
 // typeName is the name of a value's type in messages.
 func typeName(v Value) string {
-	switch v.(type) {
+	switch x := v.(type) {
 	case nil:
 		return "NoneType"
 	case bool:
@@ -136,7 +155,7 @@ func typeName(v Value) string {
 		return "int"
 	case float64:
 		return "float"
-	case string:
+	case string, markup:
 		return "str"
 	case List:
 		return "list"
@@ -146,6 +165,11 @@ func typeName(v Value) string {
 		return "dict"
 	case *Undefined:
 		return "Undefined"
+	case *iterator:
+		if x.view != "" {
+			return x.view
+		}
+		return "generator"
 	case *namespace:
 		return "Namespace"
 	case *macro:
@@ -171,12 +195,16 @@ func Truth(v Value) bool {
 		return x != 0
 	case string:
 		return x != ""
+	case markup:
+		return x != ""
 	case List:
 		return len(x) > 0
 	case Tuple:
 		return len(x) > 0
 	case *Dict:
 		return len(x.keys) > 0
+	case *iterator:
+		return x.view == "" || len(x.items) > 0
 	}
 	return true
 }
@@ -202,6 +230,7 @@ func number(v Value) (i int64, f float64, isInt, ok bool) {
 
 // Equal is Python's a == b.
 func Equal(a, b Value) bool {
+	a, b = plain(a), plain(b)
 	switch x := a.(type) {
 	case nil:
 		return b == nil
@@ -250,7 +279,7 @@ func Equal(a, b Value) bool {
 // sameObject compares values that have an identity, such as macros.
 func sameObject(a, b Value) bool {
 	switch a.(type) {
-	case *namespace, *macro, *loop, *function:
+	case *namespace, *macro, *loop, *function, *iterator:
 		return a == b
 	}
 	return false

@@ -28,7 +28,7 @@ func init() { verbs = append(verbs, newBench) }
 
 func newBench(o *options) *cobra.Command {
 	cmd := &cobra.Command{Use: "bench", Short: locale.Text("Measure speed and memory", "测量速度与内存")}
-	cmd.AddCommand(newBenchTrain(o), newBenchGEMM(o), newBenchInfer(o))
+	cmd.AddCommand(newBenchTrain(o), newBenchGEMM(o), newBenchInfer(o), newBenchTokenizer(o))
 	return cmd
 }
 

@@ -11,7 +11,12 @@ import (
 	"danlu/kernel"
 )
 
-// A cache's memory is its slots' keys, [slot][KV head][KeyDim], and then its slots' values, [slot][KV head][ValueDim].
+// A cache's memory is laid out for kernel.PagedAttention where its sizes fit that; otherwise it is its slots' keys,
+// [slot][KV head][KeyDim], and then its slots' values, [slot][KV head][ValueDim].
+
+func paged(spec *graph.CacheSpec) kernel.PagedAttention {
+	return kernel.PagedAttention{Store: spec.Store, PageLen: spec.PageLen, KVHeads: spec.KVHeads, KeyDim: spec.KeyDim, ValueDim: spec.ValueDim}
+}
 
 // specs finds the cache of an opaque value.
 func cacheSpec(v *value) *graph.CacheSpec { return v.st.cache }
@@ -27,6 +32,10 @@ func (b *binder) cacheWrite(n *node) error {
 	}
 	total := spec.Pages * spec.PageLen
 	kd, vd := spec.KVHeads*spec.KeyDim, spec.KVHeads*spec.ValueDim
+	if a := paged(spec); a.Fits() && v != nil {
+		b.pagedWrite(n, a, total)
+		return nil
+	}
 	b.try(n, b.checked(k.typ.Shape[0], func(i int) error {
 		slot := of[int32](slots)[i]
 		if slot < 0 {
@@ -52,6 +61,11 @@ func (b *binder) cacheWrite(n *node) error {
 func (b *binder) cachedAttention(n *node, op graph.CachedAttention) error {
 	q, cache, pages, seqs, at, prefix, slopes := n.in[0], n.in[1], n.in[2], n.in[3], n.in[4], n.in[5], n.in[6]
 	y, spec := n.out[0], op.Spec
+	if a := paged(spec); a.Fits() && elem(q.typ.DType) {
+		a.Softcap = float32(op.Softcap)
+		b.pagedAttention(n, op, a)
+		return nil
+	}
 	if !castable(spec.Store) || !elem(q.typ.DType) {
 		return fmt.Errorf("a cache of %v is not supported", spec.Store)
 	}

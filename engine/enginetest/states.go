@@ -154,7 +154,7 @@ func testErrors(t *testing.T, newEngine func() engine.Engine) {
 // testCache writes tokens in pieces through shuffled pages and compares attention over the cache with Attention over the
 // whole sequence.
 func testCache(t *testing.T, newEngine func() engine.Engine) {
-	const n, h, kv, k, pageLen, pages = 11, 4, 2, 8, 4, 6
+	const h, kv, k, pages = 4, 2, 8, 6
 	table := []int32{4, 1, 5}
 	for _, c := range []struct {
 		name            string
@@ -162,13 +162,27 @@ func testCache(t *testing.T, newEngine func() engine.Engine) {
 		window          int
 		softcap, prefix float64
 		slopes          bool
+		store           dtype.DType // f32 unless set
+		long            bool        // pages of 16 tokens
 	}{
 		{name: "plain", valueDim: 8}, {name: "value width", valueDim: 5}, {name: "view", view: 6}, {name: "window", valueDim: 8, window: 3},
 		{name: "softcap", valueDim: 8, softcap: 2}, {name: "prefix", valueDim: 8, prefix: 4}, {name: "slopes", valueDim: 8, slopes: true},
+		{name: "long plain", valueDim: 16, long: true}, {name: "long width", valueDim: 48, long: true}, {name: "long window", valueDim: 16, window: 17, long: true},
+		{name: "long softcap", valueDim: 16, softcap: 2, long: true}, {name: "long prefix", valueDim: 16, prefix: 5, long: true},
+		{name: "long slopes", valueDim: 16, slopes: true, long: true}, {name: "f16", valueDim: 16, store: dtype.F16, long: true},
+		{name: "bf16", valueDim: 16, store: dtype.BF16, long: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			n, pageLen := 11, 4
+			if c.long {
+				n, pageLen = 43, 16
+			}
+			store, tol := dtype.F32, tolerance(2*k, false)
+			if c.store != dtype.Invalid {
+				store, tol = c.store, map[dtype.DType]float64{dtype.F16: 2e-3, dtype.BF16: 2e-2}[c.store]
+			}
 			w := max(c.valueDim, c.view)
-			spec := &graph.CacheSpec{Pages: pages, PageLen: pageLen, KVHeads: kv, KeyDim: k, ValueDim: c.valueDim, ValueView: c.view, Store: dtype.F32}
+			spec := &graph.CacheSpec{Pages: pages, PageLen: pageLen, KVHeads: kv, KeyDim: k, ValueDim: c.valueDim, ValueView: c.view, Store: store}
 			x := Case{In: []Operand{f32(1, n, h, k), f32(1, n, kv, k), f32(1, n, kv, w)}}.inputs(9)
 			q, key, value := x["x0"].F32(), x["x1"].F32(), x["x2"].F32()
 			if c.view > 0 { // the value is the key's first elements
@@ -219,18 +233,17 @@ func testCache(t *testing.T, newEngine func() engine.Engine) {
 			}
 			e := newEngine()
 			defer e.Close()
-			store := e.NewStore()
-			p, err := e.Compile(cached, store, engine.Options{})
+			p, err := e.Compile(cached, e.NewStore(), engine.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer p.Close()
-			for from, to := 0, 5; from < n; from, to = to, min(to+1+to%3, n) { // a prompt, then one to three tokens a time
+			for from, to := 0, 5; from < n; from, to = to, min(to+1+to%7, n) { // a prompt, then one to three tokens a time
 				m := to - from
 				slots, seqs, at := make([]int32, m+1), make([]int32, m+1), make([]int32, m+1)
 				for i := range m {
 					s := from + i
-					slots[i], seqs[i], at[i] = table[s/pageLen]*pageLen+int32(s%pageLen), 1, int32(s)
+					slots[i], seqs[i], at[i] = table[s/pageLen]*int32(pageLen)+int32(s%pageLen), 1, int32(s)
 				}
 				slots[m], seqs[m] = -1, -1 // padding
 				rows := func(x []float32, width int) []float32 {
@@ -250,7 +263,7 @@ func testCache(t *testing.T, newEngine func() engine.Engine) {
 				}
 				y := out["y"].F32()
 				part := tensor.FromF32(append([]float32(nil), y[:m*h*w]...), m, h, w)
-				Compare(t, "cached", part, tensor.FromF32(append([]float32(nil), want.F32()[from*h*w:to*h*w]...), m, h, w), tolerance(2*k, false))
+				Compare(t, "cached", part, tensor.FromF32(append([]float32(nil), want.F32()[from*h*w:to*h*w]...), m, h, w), tol)
 				for _, pad := range y[m*h*w:] {
 					if pad != 0 || math.IsNaN(float64(pad)) {
 						t.Fatalf("padding's attention is %v, want 0", pad)

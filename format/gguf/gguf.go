@@ -1,14 +1,17 @@
-// Package gguf reads GGUF files, versions 2 and 3: typed metadata and tensors, the latter straight from the mapping.
+// Package gguf reads GGUF files, versions 2 and 3, whole or split, and writes version 3: typed metadata and tensors, the
+// latter read straight from the mapping.
 // See https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 package gguf
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"math/bits"
 	"path/filepath"
 	"sort"
+	"strings"
 	"unicode/utf8"
 
 	"danlu/dtype"
@@ -32,25 +35,84 @@ var types = map[uint32]dtype.DType{
 // File is an open file. Its tensors alias the mapping and hold until Close; shapes are row-major, the reverse of the file's.
 type File struct {
 	path    string
-	mapped  *mmap.File
+	mapped  []*mmap.File // one for each part of a split file
 	keys    []string
 	values  map[string]any
 	names   []string
 	tensors map[string]*tensor.Tensor
 }
 
-// Open maps a file and checks its header, its metadata, and that every tensor lies within the data.
+// Open maps a file, and where it is the first part of a split one the other parts, and checks header, metadata, and that
+// every tensor lies within the data.
 func Open(path string) (*File, error) {
+	f, err := openPart(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.openRest(); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func openPart(path string) (*File, error) {
 	m, err := mmap.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("gguf: %w", err)
 	}
-	f := &File{path: path, mapped: m}
+	f := &File{path: path, mapped: []*mmap.File{m}}
 	if err := m.Guard(func() error { return f.parse(m.Data) }); err != nil {
 		m.Close()
 		return nil, fmt.Errorf("gguf: %s: %w", filepath.Base(path), err)
 	}
 	return f, nil
+}
+
+// openRest adds the tensors of the other parts of a split file.
+func (f *File) openRest() error {
+	if _, ok := f.values[splitCount]; !ok {
+		return nil
+	}
+	count, err := f.Int(splitCount)
+	if err != nil || count == 1 {
+		return err
+	}
+	no, err := f.Int(splitNo)
+	if err != nil {
+		return err
+	}
+	base := filepath.Base(f.path)
+	stem, ok := strings.CutSuffix(f.path, fmt.Sprintf("-%05d-of-%05d.gguf", no+1, count))
+	if !ok || count < 1 || no < 0 || no >= count {
+		return fmt.Errorf("gguf: %s: %s: is part %d of %d, which the name does not say (NAME-00001-of-0000N.gguf)", base, splitNo, no+1, count)
+	}
+	if no > 0 {
+		return fmt.Errorf("gguf: %s: %s: is part %d of %d; give the first, %s", base, splitNo, no+1, count, filepath.Base(SplitName(stem, 0, count)))
+	}
+	for i := 1; i < count; i++ {
+		p, err := openPart(SplitName(stem, i, count))
+		if err != nil {
+			return err
+		}
+		f.mapped = append(f.mapped, p.mapped...)
+		if n, err := p.Int(splitNo); err != nil || n != i {
+			return fmt.Errorf("gguf: %s: %s: want %d, got %v", filepath.Base(p.path), splitNo, i, p.values[splitNo])
+		}
+		for _, name := range p.names {
+			if f.tensors[name] != nil {
+				return fmt.Errorf("gguf: %s: tensor %q: is in an earlier part too", filepath.Base(p.path), name)
+			}
+			f.tensors[name] = p.tensors[name]
+		}
+		f.names = append(f.names, p.names...)
+	}
+	if _, ok := f.values[splitTensors]; ok {
+		if n, err := f.Int(splitTensors); err != nil || n != len(f.names) {
+			return fmt.Errorf("gguf: %s: %s: want the %d of all parts, got %v", base, splitTensors, len(f.names), f.values[splitTensors])
+		}
+	}
+	return nil
 }
 
 // reader walks the header; the first error sticks.
@@ -233,8 +295,20 @@ func (f *File) Tensor(name string) (*tensor.Tensor, error) {
 	return t, nil
 }
 
-// Guard runs read and turns a fault of the mapped file into an error.
-func (f *File) Guard(read func() error) error { return f.mapped.Guard(read) }
+// Guard runs read and turns a fault of a mapped file into an error.
+func (f *File) Guard(read func() error) error {
+	for _, m := range f.mapped {
+		inner := read
+		read = func() error { return m.Guard(inner) }
+	}
+	return read()
+}
 
 // Close unmaps the file.
-func (f *File) Close() error { return f.mapped.Close() }
+func (f *File) Close() error {
+	var err error
+	for _, m := range f.mapped {
+		err = errors.Join(err, m.Close())
+	}
+	return err
+}

@@ -1,15 +1,14 @@
 package safetensors
 
 import (
-	"bufio"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
+	"io"
 	"path/filepath"
 
 	"danlu/dtype"
+	"danlu/internal/atomicfile"
 	"danlu/tensor"
 )
 
@@ -29,34 +28,18 @@ const alignment = 8
 // Write writes tensors to path, beside it first and then renamed over it. get returns each tensor's value when its turn
 // comes, so that one at a time is held.
 func Write(path string, tensors []Info, metadata map[string]string, get func(Info) (*tensor.Tensor, error)) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	err := atomicfile.Write(path, func(w io.Writer) error { return write(w, tensors, metadata, get) })
 	if err != nil {
-		return fmt.Errorf("safetensors: %w", err)
-	}
-	err = write(tmp, tensors, metadata, get)
-	if err == nil {
-		err = tmp.Chmod(0o644)
-	}
-	if err == nil {
-		err = tmp.Sync()
-	}
-	err = errors.Join(err, tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		os.Remove(tmp.Name())
 		return fmt.Errorf("safetensors: %s: %w", filepath.Base(path), err)
 	}
 	return nil
 }
 
-func write(f *os.File, tensors []Info, metadata map[string]string, get func(Info) (*tensor.Tensor, error)) error {
+func write(w io.Writer, tensors []Info, metadata map[string]string, get func(Info) (*tensor.Tensor, error)) error {
 	header, err := encodeHeader(tensors, metadata)
 	if err != nil {
 		return err
 	}
-	w := bufio.NewWriterSize(f, 1<<20)
 	var length [8]byte
 	binary.LittleEndian.PutUint64(length[:], uint64(len(header)))
 	if _, err := w.Write(append(length[:], header...)); err != nil {
@@ -74,7 +57,7 @@ func write(f *os.File, tensors []Info, metadata map[string]string, get func(Info
 			return err
 		}
 	}
-	return w.Flush()
+	return nil
 }
 
 // encodeHeader writes the entries in order, padded with spaces to the alignment.

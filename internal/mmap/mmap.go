@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"unsafe"
 )
 
 // File is a mapped file. Data must not be written and holds until Close.
@@ -55,13 +56,19 @@ func (f *File) Close() error {
 	return free()
 }
 
+// holds reports whether an address lies in the mapping.
+func (f *File) holds(addr uintptr) bool {
+	from := uintptr(unsafe.Pointer(unsafe.SliceData(f.Data)))
+	return addr >= from && addr-from < uintptr(len(f.Data))
+}
+
 // Guard runs read, which reads mapped data, and turns the fault of a file that was cut short meanwhile into an error.
 func (f *File) Guard(read func() error) (err error) {
 	old := debug.SetPanicOnFault(true)
 	defer debug.SetPanicOnFault(old)
 	defer func() {
 		if r := recover(); r != nil {
-			if fault, ok := r.(interface{ Addr() uintptr }); ok {
+			if fault, ok := r.(interface{ Addr() uintptr }); ok && f.holds(fault.Addr()) {
 				err = fmt.Errorf("%s: became shorter while it was read (fault at %#x)", f.Path, fault.Addr())
 				return
 			}

@@ -419,7 +419,8 @@ func storeRows(f *file, rows int) {
 }
 
 // wide writes func(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias
-// unsafe.Pointer): rows of float32 times a panel whose 16 values of each inner index load makes from memory at DX.
+// unsafe.Pointer): rows of float32 times a panel whose 16 values of each inner index load makes from memory at DX. Without
+// a bias the product is added to c.
 func wide(f *file, name string, rows, bytes int, load func(at, z int)) {
 	name = fmt.Sprintf("%sx%d", name, rows)
 	fmt.Fprintf(f, "\n// func %s(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)\n// Needs AVX-512F.\nTEXT ·%s(SB), NOSPLIT, $0-56\n", name, name)
@@ -431,9 +432,12 @@ func wide(f *file, name string, rows, bytes int, load func(at, z int)) {
 	f.ins("MOVQ depth+40(FP), CX")
 	f.ins("MOVQ bias+48(FP), AX")
 	rowBases(f, rows)
+	f.ins("TESTQ AX, AX")
+	f.ins("JZ onto")
 	for r := range rows {
 		f.ins("VMOVUPS (AX), Z%d", r)
 	}
+	f.label("start")
 	const unroll = 4
 	f.ins("SUBQ $%d, CX", unroll)
 	f.ins("JLT tail")
@@ -462,6 +466,15 @@ func wide(f *file, name string, rows, bytes int, load func(at, z int)) {
 	f.ins("JNZ one")
 	f.label("done")
 	storeRows(f, rows)
+	f.label("onto")
+	f.ins("MOVQ DI, AX")
+	for r := range rows {
+		f.ins("VMOVUPS (AX), Z%d", r)
+		if r < rows-1 {
+			f.ins("ADDQ R13, AX")
+		}
+	}
+	f.ins("JMP start")
 }
 
 // quantizeRow writes func(dst, x unsafe.Pointer, blocks, zero int): blocks of 32 float32 values as activation blocks.

@@ -1,8 +1,0 @@
-package jinja
-
-type (
-	namespace struct{ vars *Dict }
-	macro     struct{}
-	loop      struct{}
-	function  struct{}
-)

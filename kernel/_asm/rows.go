@@ -1,0 +1,214 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
+// Row kernels: loops over n float32 values, 16 at a time, the last ones under a mask. Every element goes through the same
+// instructions wherever it lies, so that results do not depend on how a tensor is cut into rows.
+
+// pointers are the registers of the array arguments, in order.
+var pointers = []string{"DI", "SI", "DX", "R8", "R9", "R10"}
+
+// loop writes func(arrays... *float32, n int, scalars... float32): body gets a loader of array i and a storer.
+type rowLoop struct {
+	name    string
+	arrays  []string
+	scalars []string            // broadcast to Z31, Z30, ...
+	consts  []float32           // broadcast to Z16, Z17, ...
+	reduce  bool                // returns a float32 that is Z15 folded by op
+	fold    string              // VADDPS or VMAXPS
+	initial float32             // of Z15
+	body    func(r *rowEmitter) // uses Z0 to Z14
+}
+
+type rowEmitter struct {
+	f      *file
+	masked bool
+}
+
+func (r *rowEmitter) load(i, z int) {
+	if r.masked {
+		r.f.ins("VMOVUPS.Z (%s), K1, Z%d", pointers[i], z)
+	} else {
+		r.f.ins("VMOVUPS (%s), Z%d", pointers[i], z)
+	}
+}
+
+func (r *rowEmitter) store(z, i int) {
+	if r.masked {
+		r.f.ins("VMOVUPS Z%d, K1, (%s)", z, pointers[i])
+	} else {
+		r.f.ins("VMOVUPS Z%d, (%s)", z, pointers[i])
+	}
+}
+
+// fold combines a register with the accumulator.
+func (r *rowEmitter) fold(op string, z int) {
+	if r.masked {
+		r.f.ins("%s Z%d, Z15, K1, Z15", op, z)
+	} else {
+		r.f.ins("%s Z%d, Z15, Z15", op, z)
+	}
+}
+
+func (l rowLoop) write(f *file) {
+	size := 8*len(l.arrays) + 8 + 4*len(l.scalars)
+	ret := (size + 7) / 8 * 8
+	result, total := "", size
+	if l.reduce {
+		result, total = " float32", ret+4
+	}
+	args := strings.Join(l.arrays, ", ") + " *float32, n int"
+	if len(l.scalars) > 0 {
+		args += ", " + strings.Join(l.scalars, ", ") + " float32"
+	}
+	fmt.Fprintf(f, "\n// func %s(%s)%s\n// Needs AVX-512F.\nTEXT ·%s(SB), NOSPLIT, $0-%d\n", l.name, args, result, l.name, total)
+	for i, a := range l.arrays {
+		f.ins("MOVQ %s+%d(FP), %s", a, 8*i, pointers[i])
+	}
+	f.ins("MOVQ n+%d(FP), CX", 8*len(l.arrays))
+	for i, s := range l.scalars {
+		f.ins("VBROADCASTSS %s+%d(FP), Z%d", s, 8*len(l.arrays)+8+4*i, 31-i)
+	}
+	for i, c := range l.consts {
+		f.ins("MOVL $%#x, AX // %g", math.Float32bits(c), c)
+		f.ins("VPBROADCASTD AX, Z%d", 16+i)
+	}
+	if l.reduce {
+		f.ins("MOVL $%#x, AX", math.Float32bits(l.initial))
+		f.ins("VPBROADCASTD AX, Z15")
+	}
+	f.ins("SUBQ $16, CX")
+	f.ins("JLT tail")
+	f.label("loop")
+	l.body(&rowEmitter{f: f})
+	for i := range l.arrays {
+		f.ins("ADDQ $64, %s", pointers[i])
+	}
+	f.ins("SUBQ $16, CX")
+	f.ins("JGE loop")
+	f.label("tail")
+	f.ins("ADDQ $16, CX")
+	f.ins("JZ done")
+	f.ins("MOVL $1, AX")
+	f.ins("SHLL CX, AX")
+	f.ins("DECL AX")
+	f.ins("KMOVW AX, K1")
+	l.body(&rowEmitter{f: f, masked: true})
+	f.label("done")
+	if l.reduce {
+		f.ins("VEXTRACTF64X4 $1, Z15, Y0")
+		f.ins("%s Y0, Y15, Y15", l.fold)
+		f.ins("VEXTRACTF128 $1, Y15, X0")
+		f.ins("%s X0, X15, X15", l.fold)
+		f.ins("VPERMILPS $0x4e, X15, X0")
+		f.ins("%s X0, X15, X15", l.fold)
+		f.ins("VPERMILPS $0xb1, X15, X0")
+		f.ins("%s X0, X15, X15", l.fold)
+		f.ins("VMOVSS X15, ret+%d(FP)", ret)
+	}
+	f.ins("VZEROUPPER")
+	f.ins("RET")
+}
+
+// expConsts are what exp takes from Z16 on: bounds, log2 e, ln 2 in two parts, and 1/k! from 6 down to 0.
+var expConsts = []float32{-104, 89, math.Log2E, 0.693359375, -2.12194440e-4, 1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1}
+
+// exp replaces register x by e to the x; t and u are overwritten. The error is below 2 units in the last place.
+func (r *rowEmitter) exp(x, t, u int) {
+	f := r.f
+	f.ins("VMAXPS Z%d, Z16, Z%d", x, x)
+	f.ins("VMINPS Z%d, Z17, Z%d", x, x)
+	f.ins("VMULPS Z18, Z%d, Z%d", x, t)
+	f.ins("VRNDSCALEPS $8, Z%d, Z%d", t, t)
+	f.ins("VFNMADD231PS Z19, Z%d, Z%d", t, x)
+	f.ins("VFNMADD231PS Z20, Z%d, Z%d", t, x)
+	f.ins("VMOVAPS Z21, Z%d", u)
+	for k := 22; k <= 25; k++ {
+		f.ins("VFMADD213PS Z%d, Z%d, Z%d", k, x, u)
+	}
+	f.ins("VFMADD213PS Z26, Z%d, Z%d", x, u)
+	f.ins("VFMADD213PS Z26, Z%d, Z%d", x, u)
+	f.ins("VSCALEFPS Z%d, Z%d, Z%d", t, u, x)
+}
+
+// rows writes the row kernels.
+func rows(f *file) {
+	two := func(op string) func(r *rowEmitter) {
+		return func(r *rowEmitter) {
+			r.load(1, 0)
+			r.load(2, 1)
+			f.ins("%s Z1, Z0, Z0", op)
+			r.store(0, 0)
+		}
+	}
+	for _, l := range []rowLoop{
+		{name: "addRowAVX512", arrays: []string{"d", "a", "b"}, body: two("VADDPS")},
+		{name: "mulRowAVX512", arrays: []string{"d", "a", "b"}, body: two("VMULPS")},
+		{name: "scaleRowAVX512", arrays: []string{"d", "x"}, scalars: []string{"c"}, body: func(r *rowEmitter) {
+			r.load(1, 0)
+			f.ins("VMULPS Z31, Z0, Z0")
+			r.store(0, 0)
+		}},
+		{name: "scaleMulRowAVX512", arrays: []string{"d", "x", "w"}, scalars: []string{"c"}, body: func(r *rowEmitter) {
+			r.load(1, 0)
+			r.load(2, 1)
+			f.ins("VMULPS Z31, Z0, Z0")
+			f.ins("VMULPS Z1, Z0, Z0")
+			r.store(0, 0)
+		}},
+		{name: "axpyRowAVX512", arrays: []string{"y", "x"}, scalars: []string{"c"}, body: func(r *rowEmitter) {
+			r.load(0, 0)
+			r.load(1, 1)
+			f.ins("VFMADD231PS Z31, Z1, Z0")
+			r.store(0, 0)
+		}},
+		{name: "dotRowAVX512", arrays: []string{"a", "b"}, reduce: true, fold: "VADDPS", body: func(r *rowEmitter) {
+			r.load(0, 0)
+			r.load(1, 1)
+			f.ins("VFMADD231PS Z1, Z0, Z15") // masked values are zero
+		}},
+		{name: "maxOfRowAVX512", arrays: []string{"x"}, reduce: true, fold: "VMAXPS", initial: float32(math.Inf(-1)), body: func(r *rowEmitter) {
+			r.load(0, 0)
+			r.fold("VMAXPS", 0)
+		}},
+		{name: "expSubRowAVX512", arrays: []string{"d", "x"}, scalars: []string{"m"}, consts: expConsts, reduce: true, fold: "VADDPS", body: func(r *rowEmitter) {
+			r.load(1, 0)
+			f.ins("VSUBPS Z31, Z0, Z0")
+			r.exp(0, 1, 2)
+			r.store(0, 0)
+			r.fold("VADDPS", 0)
+		}},
+		{name: "siluMulRowAVX512", arrays: []string{"d", "gate", "up"}, consts: expConsts, body: func(r *rowEmitter) {
+			r.load(1, 3)
+			r.load(2, 4)
+			f.ins("VXORPS Z0, Z0, Z0")
+			f.ins("VSUBPS Z3, Z0, Z0")
+			r.exp(0, 1, 2)
+			f.ins("VADDPS Z26, Z0, Z0")
+			f.ins("VDIVPS Z0, Z3, Z3")
+			f.ins("VMULPS Z4, Z3, Z3")
+			r.store(3, 0)
+		}},
+		{name: "rotateHalvesRowAVX512", arrays: []string{"dlo", "dhi", "lo", "hi", "c", "s"}, scalars: []string{"sign"}, body: func(r *rowEmitter) {
+			r.load(2, 0)
+			r.load(3, 1)
+			r.load(4, 2)
+			r.load(5, 3)
+			f.ins("VMULPS Z31, Z3, Z3")
+			f.ins("VMULPS Z2, Z0, Z4")
+			f.ins("VMULPS Z3, Z1, Z5")
+			f.ins("VSUBPS Z5, Z4, Z4")
+			f.ins("VMULPS Z2, Z1, Z5")
+			f.ins("VMULPS Z3, Z0, Z6")
+			f.ins("VADDPS Z6, Z5, Z5")
+			r.store(4, 0)
+			r.store(5, 1)
+		}},
+	} {
+		l.write(f)
+	}
+}

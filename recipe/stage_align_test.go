@@ -1,0 +1,227 @@
+package recipe
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"danlu/engine"
+	"danlu/engine/cpu"
+)
+
+// runRecipe carries out a recipe given as key=value words and returns the folder's metrics.
+func runRecipe(t *testing.T, ctx context.Context, words ...string) (string, []map[string]any) {
+	t.Helper()
+	r, err := Parse(nil, "test", append([]string{"quiet=true", "report_to=none", "template=default", "logging_steps=1", "save_steps=100", "finetuning_type=full"}, words...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stderr.Close()
+	newEngine := func(string, int) (engine.Engine, error) { return cpu.New(cpu.Options{Threads: 2}) }
+	if _, err := Run(ctx, r, RunOptions{NewEngine: newEngine, Stderr: stderr}); err != nil {
+		text, _ := os.ReadFile(stderr.Name())
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return r.Output.Dir, readLines(t, filepath.Join(r.Output.Dir, "metrics.jsonl"))
+}
+
+func readLines(t *testing.T, path string) (lines []map[string]any) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		var m map[string]any
+		if err := json.Unmarshal(s.Bytes(), &m); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, m)
+	}
+	return lines
+}
+
+// scratch is a small model to start from.
+func scratch(extra ...string) []string {
+	return append([]string{"model_name_or_path=llama-tiny", "train_from_scratch=true", "seed=3"}, extra...)
+}
+
+func writeRows(t *testing.T, rows ...any) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "rows.jsonl")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, r := range rows {
+		line, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(f, string(line))
+	}
+	return path
+}
+
+// preferences are pairs whose chosen answer is polite.
+func preferences(n int) (rows []any) {
+	for i := range n {
+		rows = append(rows, map[string]any{"instruction": fmt.Sprintf("where is item %d?", i), "chosen": "please look there", "rejected": "who cares about it"})
+	}
+	return rows
+}
+
+// last reads a metric of the last logged line.
+func last(lines []map[string]any, name string) float64 {
+	for i := len(lines) - 1; i >= 0; i-- {
+		if v, ok := lines[i][name].(float64); ok {
+			return v
+		}
+	}
+	return math.NaN()
+}
+
+func TestStageRewardModel(t *testing.T) {
+	dir, lines := runRecipe(t, context.Background(), scratch("stage=rm", "dataset="+writeRows(t, preferences(24)...), "output_dir="+t.TempDir(), "cutoff_len=64",
+		"per_device_train_batch_size=4", "gradient_accumulation_steps=2", "num_train_epochs=10", "learning_rate=2e-3")...)
+	if first, end := lines[0]["loss"].(float64), last(lines, "loss"); !(math.Abs(first-math.Ln2) < 0.2) || !(end < 0.5) || !(last(lines, "accuracy") > 0.9) {
+		t.Errorf("loss from %v to %v, accuracy %v", first, end, last(lines, "accuracy"))
+	}
+	for _, name := range []string{"model.safetensors", "value_head.safetensors", "config.json"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestStageDPO(t *testing.T) {
+	data := writeRows(t, preferences(16)...)
+	for _, loss := range []string{"sigmoid", "simpo", "orpo", "kto_pair"} {
+		_, lines := runRecipe(t, context.Background(), scratch("stage=dpo", "pref_loss="+loss, "dataset="+data, "output_dir="+t.TempDir(), "cutoff_len=64",
+			"per_device_train_batch_size=2", "gradient_accumulation_steps=2", "num_train_epochs=5", "learning_rate=5e-4")...)
+		if loss == "sigmoid" && !(math.Abs(lines[0]["loss"].(float64)-math.Ln2) < 1e-5) {
+			t.Errorf("the first loss is %v: policy and reference differ", lines[0]["loss"])
+		}
+		if a := last(lines, "rewards/accuracies"); !(a > 0.9) {
+			t.Errorf("%s: accuracy %v", loss, a)
+		}
+	}
+}
+
+func TestStageKTO(t *testing.T) {
+	var rows []any
+	for i, p := range preferences(16) {
+		q := p.(map[string]any)
+		rows = append(rows, map[string]any{"instruction": q["instruction"], "output": q[[]string{"chosen", "rejected"}[i%2]], "kto_tag": i%2 == 0})
+	}
+	_, lines := runRecipe(t, context.Background(), scratch("stage=kto", "dataset="+writeRows(t, rows...), "output_dir="+t.TempDir(), "cutoff_len=64",
+		"per_device_train_batch_size=4", "num_train_epochs=6", "learning_rate=5e-4", "pref_ftx=0.1")...)
+	if good, bad := last(lines, "rewards/chosen"), last(lines, "rewards/rejected"); !(good > bad+0.05) {
+		t.Errorf("rewards of good %v and of bad answers %v", good, bad)
+	}
+	if kl := last(lines, "kl"); !(kl >= 0) {
+		t.Errorf("kl %v", kl)
+	}
+}
+
+// A run that was cut off goes on as if it had not been.
+func TestStageDPOResumes(t *testing.T) {
+	data := writeRows(t, preferences(16)...)
+	words := func(dir string, steps int) []string {
+		return scratch("stage=dpo", "dataset="+data, "output_dir="+dir, "cutoff_len=64", "per_device_train_batch_size=4", "learning_rate=5e-4", "lr_scheduler_type=constant",
+			fmt.Sprintf("max_steps=%d", steps))
+	}
+	whole, parts := t.TempDir(), t.TempDir()
+	runRecipe(t, context.Background(), words(whole, 6)...)
+	runRecipe(t, context.Background(), words(parts, 3)...)
+	runRecipe(t, context.Background(), words(parts, 6)...)
+	sameModel(t, whole, parts)
+}
+
+func sameModel(t *testing.T, a, b string) {
+	t.Helper()
+	x, err := os.ReadFile(filepath.Join(a, "model.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	y, err := os.ReadFile(filepath.Join(b, "model.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(x) != string(y) {
+		t.Error("the models differ")
+	}
+}
+
+// sums are additions of one-digit numbers with their results.
+func sums(n int) (rows []any) {
+	for i := range n {
+		rows = append(rows, map[string]any{"instruction": fmt.Sprintf("%d+%d", i%5, i/5%5), "output": fmt.Sprintf("\\boxed{%d}", i%5+i/5%5)})
+	}
+	return rows
+}
+
+// fours are the same questions, whose answer is always four: what a policy that answers at random learns first.
+func fours(n int) (rows []any) {
+	for _, r := range sums(n) {
+		q := r.(map[string]any)
+		q["output"] = "4"
+		rows = append(rows, q)
+	}
+	return rows
+}
+
+// answeringModel is a model that has seen answers in the right form.
+func answeringModel(t *testing.T) string {
+	t.Helper()
+	dir, _ := runRecipe(t, context.Background(), scratch("stage=sft", "dataset="+writeRows(t, sums(25)...), "output_dir="+t.TempDir(), "cutoff_len=32",
+		"per_device_train_batch_size=9", "num_train_epochs=30", "learning_rate=3e-3")...)
+	return dir
+}
+
+func TestStageGRPO(t *testing.T) {
+	base := answeringModel(t)
+	data := writeRows(t, fours(25)...)
+	words := func(dir string, steps int, more ...string) []string {
+		return append([]string{"stage=grpo", "model_name_or_path=" + base, "dataset=" + data, "output_dir=" + dir, "cutoff_len=32", "per_device_train_batch_size=20",
+			"gradient_accumulation_steps=2", "num_generations=8", "max_completion_length=12", "reward_funcs=accuracy", "learning_rate=1e-3", "lr_scheduler_type=constant",
+			fmt.Sprintf("max_steps=%d", steps)}, more...)
+	}
+	whole := t.TempDir()
+	_, lines := runRecipe(t, context.Background(), words(whole, 20)...)
+	before, after := lines[0]["reward"].(float64), last(lines, "reward")
+	t.Logf("reward from %v to %v", before, after)
+	if !(after > before+0.2) {
+		t.Errorf("reward from %v to %v", before, after)
+	}
+	for _, name := range []string{"reward_std", "frac_reward_zero_std", "rewards/accuracy/mean", "completions/mean_length", "completions/clipped_ratio", "entropy", "clip_ratio/region_mean"} {
+		if v := last(lines, name); math.IsNaN(v) {
+			t.Errorf("%s is not logged", name)
+		}
+	}
+	parts := t.TempDir()
+	runRecipe(t, context.Background(), words(parts, 4)...)
+	runRecipe(t, context.Background(), words(parts, 8)...)
+	direct := t.TempDir()
+	runRecipe(t, context.Background(), words(direct, 8)...)
+	sameModel(t, parts, direct)
+	_, lines = runRecipe(t, context.Background(), words(t.TempDir(), 2, "beta=0.1", "num_iterations=2", "loss_type=grpo", "dynamic_sampling=true", "mask_truncated_completions=true",
+		"overlong_cache=4", "scale_rewards=batch")...)
+	if kl := last(lines, "kl"); !(kl >= 0) {
+		t.Errorf("kl %v", kl)
+	}
+	if v := last(lines, "rewards/overlong/mean"); !(v <= 0) {
+		t.Errorf("overlong reward %v", v)
+	}
+}
