@@ -63,7 +63,6 @@ func (o LinearLogProbGrad) Decompose(in []*Value) []*Value {
 	column := func(c *Value) *Value { return ReshapeTo(c, n, 1) }
 	lse := column(in[LogProbLSE])
 	p := Exp(Sub(z, lse))
-	p = Div(p, SumKeep(p, -1)) // the rounding of lse would move all of p to the same side
 	d := Mul(column(in[LogProbD]), scored(targets))
 	hot := Convert(Equal(column(targets), x.Graph().Count(Of(dtype.I32, 1, v), 1)), dtype.F32)
 	dz := Mul(Sub(hot, p), d)

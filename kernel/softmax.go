@@ -74,7 +74,7 @@ func LogProb(logits []float32, target int, withEntropy bool) (logp, lse, entropy
 	return logp, lse, entropy
 }
 
-// LogProbGrad is the gradient of LogProb by the logits: with p = exp(logits - lse), brought to a sum of one,
+// LogProbGrad is the gradient of LogProb by the logits: with p = exp(logits - lse),
 //
 //	dst = dlogp (onehot(target) - p) + dlse p - dentropy p (logits - lse + entropy)
 //
@@ -84,11 +84,6 @@ func LogProbGrad[Y Elem](dst []Y, logits []float32, target int, lse, dlogp, dlse
 	a := dlse - dentropy*entropy
 	if target >= 0 {
 		a -= dlogp
-	}
-	// p is made to sum to one: the rounding of lse alone moves all of p by up to 1e-6 to the same side, which the common
-	// part of a model's output rows makes a thousandth of some gradients.
-	if s := expSumRow(logits, lse); s > 0 {
-		a, dentropy = a/s, dentropy/s
 	}
 	var out, fac block
 	n := len(logits)
