@@ -17,6 +17,9 @@ const maxFile = 1 << 28
 // vocabularies are the files that Load looks for in a folder, best first.
 var vocabularies = []string{"tokenizer.json", "tokenizer.model", "*.tiktoken", "ice_text.model", "*.model", "vocab.json", "*.gguf"}
 
+// ErrNone says that a model brings no vocabulary.
+var ErrNone = errors.New("there is no vocabulary")
+
 // Load reads the tokenizer of a model folder or of one file: tokenizer.json, a SentencePiece or tiktoken .model,
 // *.tiktoken, vocab.json with merges.txt beside it, or a GGUF; in a folder, the first of these that is there. Source
 // says which it was. What tokenizer_config.json, special_tokens_map.json, added_tokens.json and chat_template.jinja
@@ -32,7 +35,7 @@ func Load(path string) (*Tokenizer, error) {
 				return Load(found[0])
 			}
 		}
-		return nil, fmt.Errorf("tokenizer: %s: want one of %s, found none", path, strings.Join(vocabularies, ", "))
+		return nil, fmt.Errorf("tokenizer: %s: %w: want one of %s", path, ErrNone, strings.Join(vocabularies, ", "))
 	}
 	if strings.HasSuffix(path, ".gguf") {
 		return loadGGUF(path)

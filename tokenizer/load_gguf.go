@@ -162,6 +162,9 @@ func loadGGUF(path string) (*Tokenizer, error) {
 			kv[k] = v
 		}
 	}
+	if model := kv["tokenizer.ggml.model"]; model == nil || model == "none" || model == "no_vocab" {
+		return nil, fmt.Errorf("tokenizer: %s: %w: tokenizer.ggml.model: want llama or gpt2", path, ErrNone)
+	}
 	t, err := FromGGUF(path, kv)
 	if err == nil {
 		if s, ok := f.Value("tokenizer.chat_template"); ok {

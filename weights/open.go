@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sort"
 	"strings"
 
@@ -45,10 +46,53 @@ func Open(path string, opts OpenOptions) (Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(files) == 0 {
-		return nil, fmt.Errorf("weights: %s: holds no weights (model.safetensors or model.safetensors.index.json)", path)
+	if len(files) > 0 {
+		return openShards(path, path, files, nil)
 	}
-	return openShards(path, path, files, nil)
+	one, err := soleGGUF(path)
+	if err != nil {
+		return nil, err
+	}
+	if one == "" {
+		return nil, fmt.Errorf("weights: %s: holds no weights (model.safetensors, model.safetensors.index.json or one .gguf)", path)
+	}
+	return OpenGGUF(filepath.Join(path, one))
+}
+
+// soleGGUF is the GGUF file of a folder that holds just one, or the first part of just one that is split; "" for none.
+func soleGGUF(dir string) (string, error) {
+	files, err := byEnding(dir, ".gguf", nil)
+	if err != nil {
+		return "", err
+	}
+	var found []string
+	for _, f := range files {
+		if m := laterPart.FindStringSubmatch(f); (m == nil || m[1] == "00001") && !strings.HasPrefix(f, "mmproj") {
+			found = append(found, f)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "", nil
+	case 1:
+		return found[0], nil
+	}
+	return "", fmt.Errorf("weights: %s: holds several models: give one of %s", dir, some(found))
+}
+
+var laterPart = regexp.MustCompile(`-(\d{5})-of-\d{5}\.gguf$`)
+
+// Present reports whether a folder holds weights.
+func Present(dir string) bool {
+	if _, err := os.Stat(filepath.Join(dir, indexFile)); err == nil {
+		return true
+	}
+	for _, ending := range []string{".safetensors", ".gguf"} {
+		if files, err := byEnding(dir, ending, nil); err == nil && len(files) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func byEnding(dir, ending string, skip []string) ([]string, error) {

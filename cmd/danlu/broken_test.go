@@ -123,6 +123,7 @@ func TestBrokenFolders(t *testing.T) {
 		dir := caseFolder(t, "qwen2")
 		rewrite(t, filepath.Join(dir, d.file), d.change)
 		refused(t, d.name, d.want, "verify", "--json", dir)
+		refused(t, d.name, d.want, "inspect", "--json", dir)
 	}
 }
 
@@ -182,5 +183,6 @@ func TestBrokenIndex(t *testing.T) {
 			t.Fatal(err)
 		}
 		refused(t, c.name, []string{c.want}, "verify", "--json", dir)
+		refused(t, c.name, []string{c.want}, "inspect", "--json", dir)
 	}
 }
