@@ -2,8 +2,9 @@ package generate
 
 import (
 	"context"
-	"math"
 	"slices"
+
+	"danlu/kernel"
 )
 
 // Stop says why a generation ended.
@@ -122,14 +123,4 @@ func (r *Runner) prefill(ctx context.Context, s *Sequence, req Request) ([]float
 	}
 }
 
-func logSumExp(x []float32) float64 {
-	top := float32(math.Inf(-1))
-	for _, v := range x {
-		top = max(top, v)
-	}
-	sum := 0.0
-	for _, v := range x {
-		sum += math.Exp(float64(v - top))
-	}
-	return float64(top) + math.Log(sum)
-}
+func logSumExp(x []float32) float64 { return float64(kernel.LogSumExp(x)) }

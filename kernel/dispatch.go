@@ -38,7 +38,6 @@ func sumRow(x []float32) float32                        { return sumRowPortable(
 func dot3Row(a, b, c []float32) float32                 { return dot3RowPortable(a, b, c) }
 func dotBF16Row(a []uint16, b []float32) float32        { return dotBF16RowPortable(a, b) }
 func dotF16Row(a []uint16, b []float32) float32         { return dotF16RowPortable(a, b) }
-func expSumRow(x []float32, m float32) float32          { return expSumRowPortable(x, m) }
 func expMomentRow(x []float32, m float32) float32       { return expMomentRowPortable(x, m) }
 func nonFiniteRow(x []float32) int                      { return nonFiniteRowPortable(x) }
 func rotatePairsRow(d, x, c, s []float32, sign float32) { rotatePairsRowPortable(d, x, c, s, sign) }

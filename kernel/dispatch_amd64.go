@@ -27,6 +27,9 @@ func maxOfRowAVX512(x *float32, n int) float32
 func expSubRowAVX512(d, x *float32, n int, m float32) float32
 
 //go:noescape
+func expSumRowAVX512(x *float32, n int, m float32) float32
+
+//go:noescape
 func siluMulRowAVX512(d, gate, up *float32, n int)
 
 //go:noescape
@@ -126,4 +129,11 @@ func rotateHalvesRow(dlo, dhi, lo, hi, c, s []float32, sign float32) {
 		return
 	}
 	rotateHalvesRowPortable(dlo, dhi, lo, hi, c, s, sign)
+}
+
+func expSumRow(x []float32, m float32) float32 {
+	if n := len(x); vectors(n) {
+		return expSumRowAVX512(&x[0], n, m)
+	}
+	return expSumRowPortable(x, m)
 }

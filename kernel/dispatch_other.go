@@ -15,3 +15,4 @@ func expSubRow(d, x []float32, m float32) float32 { return expSubRowPortable(d, 
 func rotateHalvesRow(dlo, dhi, lo, hi, c, s []float32, sign float32) {
 	rotateHalvesRowPortable(dlo, dhi, lo, hi, c, s, sign)
 }
+func expSumRow(x []float32, m float32) float32 { return expSumRowPortable(x, m) }

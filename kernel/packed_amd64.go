@@ -187,6 +187,12 @@ func wideBF16x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe
 //go:noescape
 func wideBF16x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
 
+//go:noescape
+func wideVectorF16(y, w, a unsafe.Pointer, depth, panel int, bias unsafe.Pointer)
+
+//go:noescape
+func wideVectorBF16(y, w, a unsafe.Pointer, depth, panel int, bias unsafe.Pointer)
+
 type (
 	gemvKernel   func(y, w, a unsafe.Pointer, records, panels int, bias unsafe.Pointer)
 	unpackKernel func(dst, src unsafe.Pointer, records int)
@@ -322,4 +328,24 @@ func wideRows(d dtype.DType, c []float32, cRow int, a []float32, aRow int, w []b
 		panel, t = unsafe.Pointer(unsafe.SliceData(widePanel(d, w, depth, scratch))), &wideF32
 	}
 	t.run(c, cRow, unsafe.Pointer(&a[0]), 4*aRow, panel, rows, depth, bias)
+}
+
+// wideVector multiplies one float32 row with 4 neighbouring packed panels of 16-bit numbers, if the machine can.
+func wideVector(d dtype.DType, c, a []float32, w []byte, depth int, bias []float32) bool {
+	if cpu.Active() < cpu.AVX512 {
+		return false
+	}
+	_, _, _ = c[4*panelRows-1], a[depth-1], bias[4*panelRows-1]
+	size := panelBytes(d, depth)
+	_ = w[4*size-1]
+	f := wideVectorF16
+	switch d {
+	case dtype.F16:
+	case dtype.BF16:
+		f = wideVectorBF16
+	default:
+		return false
+	}
+	f(unsafe.Pointer(&c[0]), unsafe.Pointer(&w[0]), unsafe.Pointer(&a[0]), depth, size, unsafe.Pointer(&bias[0]))
+	return true
 }

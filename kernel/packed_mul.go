@@ -113,8 +113,11 @@ func (t *quantizeTask) Do(_, i int) {
 // panelTask multiplies the rows in work with some panels.
 type panelTask struct{ g *PackedMul }
 
+// vectorPanels is the number of panels that wideVector takes.
+const vectorPanels = 4
+
 // noBias is the bias of products without one.
-var noBias [panelRows]float32
+var noBias [vectorPanels * panelRows]float32
 
 // Do implements parallel.Task.
 func (t *panelTask) Do(worker, i int) {
@@ -122,8 +125,12 @@ func (t *panelTask) Do(worker, i int) {
 	own := g.own[worker*g.ownSize : (worker+1)*g.ownSize]
 	for p := i * g.perTask; p < min((i+1)*g.perTask, Panels(g.Out)); p++ {
 		n0 := p * panelRows
+		if p+vectorPanels <= min((i+1)*g.perTask, g.Out/panelRows) && g.vector(p) {
+			p += vectorPanels - 1
+			continue
+		}
 		width := min(panelRows, g.Out-n0)
-		bias := noBias[:]
+		bias := noBias[:panelRows]
 		if g.Bias != nil {
 			if width == panelRows {
 				bias = g.Bias[n0 : n0+panelRows]
@@ -145,6 +152,22 @@ func (t *panelTask) Do(worker, i int) {
 			}
 		}
 	}
+}
+
+// vector computes the columns of full panels p to p+vectorPanels-1 for a single row of 16-bit weights, if it can.
+func (g *PackedMul) vector(p int) bool {
+	if g.to-g.from != 1 || g.Levels || g.Round && g.Type != dtype.BF16 || g.y.F32 == nil || g.y.Col != 1 {
+		return false
+	}
+	a, n0, size := g.act, p*panelRows, panelBytes(g.Type, g.In)
+	if !g.prepared() {
+		a = g.x.F32[g.from*g.x.Row:]
+	}
+	bias := noBias[:]
+	if g.Bias != nil {
+		bias = g.Bias[n0:]
+	}
+	return wideVector(g.Type, g.y.F32[g.from*g.y.Row+n0:], a, g.w[p*size:(p+vectorPanels)*size], g.In, bias)
 }
 
 // panel computes the columns of one panel.

@@ -23,3 +23,7 @@ func dotRows(l *layout, c []float32, cRow int, act []byte, stride int, w []byte,
 func wideRows(d dtype.DType, c []float32, cRow int, a []float32, aRow int, w []byte, rows, depth int, bias, scratch []float32) {
 	wideRowsPortable(c, cRow, a, aRow, widePanel(d, w, depth, scratch), rows, depth, bias)
 }
+
+func wideVector(d dtype.DType, c, a []float32, w []byte, depth int, bias []float32) bool {
+	return false
+}

@@ -109,7 +109,7 @@ func (a *PagedAttention) Attend(mem []byte, pages []int32, head int, q []float32
 	scores, temp := scratch[:len(rows)*width], scratch[len(rows)*width:]
 	for at := base; at <= last; at += panelRows {
 		panel := a.keys(mem, int(pages[at/a.PageLen]), head)[a.Store.Bytes(at%a.PageLen*a.KeyDim):]
-		wideRows(a.Store, scores[at-base:], width, q, a.KeyDim, panel[:a.Store.Bytes(panelRows*a.KeyDim)], len(rows), a.KeyDim, noBias[:], temp)
+		wideRows(a.Store, scores[at-base:], width, q, a.KeyDim, panel[:a.Store.Bytes(panelRows*a.KeyDim)], len(rows), a.KeyDim, noBias[:panelRows], temp)
 	}
 	for i, r := range rows {
 		a.weigh(scores[i*width:(i+1)*width], r, base)

@@ -24,7 +24,7 @@ func rowsOf(x, y, z, w []float32, c float32) map[string][]float32 {
 	scaleMulRow(made("scale_mul"), x, y, c)
 	copy(made("axpy"), y)
 	axpyRow(out["axpy"], x, c)
-	out["sums"] = []float32{dotRow(x, y), sumSqRow(x), maxOfRow(x), expSubRow(made("exp_sub"), x, c)}
+	out["sums"] = []float32{dotRow(x, y), sumSqRow(x), maxOfRow(x), expSubRow(made("exp_sub"), x, c), expSumRow(x, c)}
 	siluMulRow(made("silu_mul"), x, y)
 	lo, hi := made("lo"), made("hi")
 	rotateHalvesRow(lo, hi, x, y, z, w, -1)

@@ -477,6 +477,58 @@ func wide(f *file, name string, rows, bytes int, load func(at, z int)) {
 	f.ins("JMP start")
 }
 
+// wideVector writes func(y, w, a unsafe.Pointer, depth, panel int, bias unsafe.Pointer): one row of float32 times 4 panels
+// that are panel bytes apart, with the sums of the panels in step with each other.
+func wideVector(f *file, name string, bytes int, load func(from string, at, z int)) {
+	fmt.Fprintf(f, "\n// func %s(y, w, a unsafe.Pointer, depth, panel int, bias unsafe.Pointer)\n// Needs AVX-512F.\nTEXT ·%s(SB), NOSPLIT, $0-48\n", name, name)
+	f.ins("MOVQ y+0(FP), DI")
+	f.ins("MOVQ w+8(FP), DX")
+	f.ins("MOVQ a+16(FP), SI")
+	f.ins("MOVQ depth+24(FP), CX")
+	f.ins("MOVQ panel+32(FP), R8")
+	f.ins("MOVQ bias+40(FP), AX")
+	panels := []string{"DX", "R9", "R10", "R11"}
+	for p := 1; p < 4; p++ {
+		f.ins("LEAQ (%s)(R8*1), %s", panels[p-1], panels[p])
+	}
+	for p := range 4 {
+		f.ins("VMOVUPS %d(AX), Z%d", 64*p, p)
+	}
+	step := func(unroll int) {
+		for u := range unroll {
+			f.ins("VBROADCASTSS %d(SI), Z31", 4*u)
+			for p := range 4 {
+				load(panels[p], bytes*u, 16+4*(u%2)+p)
+				f.ins("VFMADD231PS Z31, Z%d, Z%d", 16+4*(u%2)+p, p)
+			}
+		}
+		for p := range 4 {
+			f.ins("ADDQ $%d, %s", bytes*unroll, panels[p])
+		}
+		f.ins("ADDQ $%d, SI", 4*unroll)
+	}
+	const unroll = 4
+	f.ins("SUBQ $%d, CX", unroll)
+	f.ins("JLT tail")
+	f.label("loop")
+	step(unroll)
+	f.ins("SUBQ $%d, CX", unroll)
+	f.ins("JGE loop")
+	f.label("tail")
+	f.ins("ADDQ $%d, CX", unroll)
+	f.ins("JZ done")
+	f.label("one")
+	step(1)
+	f.ins("DECQ CX")
+	f.ins("JNZ one")
+	f.label("done")
+	for p := range 4 {
+		f.ins("VMOVUPS Z%d, %d(DI)", p, 64*p)
+	}
+	f.ins("VZEROUPPER")
+	f.ins("RET")
+}
+
 // quantizeRow writes func(dst, x unsafe.Pointer, blocks, zero int): blocks of 32 float32 values as activation blocks.
 func quantizeRow(f *file) {
 	fmt.Fprint(f, "\n// func quantizeAVX512(dst, x unsafe.Pointer, blocks, zero int)\n// Needs AVX-512BW.\nTEXT ·quantizeAVX512(SB), NOSPLIT, $0-32\n")
@@ -612,12 +664,24 @@ func quantized(f *file) {
 			widen(f, halved, affine)
 		}
 	}
-	for _, rows := range tileRows {
-		wide(f, "wideF32", rows, 64, func(at, z int) { f.ins("VMOVUPS %d(DX), Z%d", at, z) })
-		wide(f, "wideF16", rows, 32, func(at, z int) { f.ins("VCVTPH2PS %d(DX), Z%d", at, z) })
-		wide(f, "wideBF16", rows, 32, func(at, z int) {
-			f.ins("VPMOVZXWD %d(DX), Z%d", at, z)
+	loads := []struct {
+		name  string
+		bytes int
+		load  func(from string, at, z int)
+	}{
+		{"F32", 64, func(from string, at, z int) { f.ins("VMOVUPS %d(%s), Z%d", at, from, z) }},
+		{"F16", 32, func(from string, at, z int) { f.ins("VCVTPH2PS %d(%s), Z%d", at, from, z) }},
+		{"BF16", 32, func(from string, at, z int) {
+			f.ins("VPMOVZXWD %d(%s), Z%d", at, from, z)
 			f.ins("VPSLLD $16, Z%d, Z%d", z, z)
-		})
+		}},
+	}
+	for _, l := range loads {
+		for _, rows := range tileRows {
+			wide(f, "wide"+l.name, rows, l.bytes, func(at, z int) { l.load("DX", at, z) })
+		}
+		if l.bytes == 32 {
+			wideVector(f, "wideVector"+l.name, l.bytes, l.load)
+		}
 	}
 }

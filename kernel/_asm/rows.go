@@ -182,6 +182,12 @@ func rows(f *file) {
 			r.store(0, 0)
 			r.fold("VADDPS", 0)
 		}},
+		{name: "expSumRowAVX512", arrays: []string{"x"}, scalars: []string{"m"}, consts: expConsts, reduce: true, fold: "VADDPS", body: func(r *rowEmitter) {
+			r.load(0, 0)
+			f.ins("VSUBPS Z31, Z0, Z0")
+			r.exp(0, 1, 2)
+			r.fold("VADDPS", 0)
+		}},
 		{name: "siluMulRowAVX512", arrays: []string{"d", "gate", "up"}, consts: expConsts, body: func(r *rowEmitter) {
 			r.load(1, 3)
 			r.load(2, 4)

@@ -1,0 +1,91 @@
+package generate
+
+import (
+	"context"
+	"fmt"
+	"math"
+)
+
+// Perplexity is how well a model predicts a text.
+type Perplexity struct {
+	NLL    float64 // negative log-likelihood of the scored tokens, natural log
+	Scored int
+	// Windows are the perplexities after each window.
+	Windows []float64
+}
+
+// Value is e to the mean negative log-likelihood.
+func (p *Perplexity) Value() float64 { return math.Exp(p.NLL / float64(p.Scored)) }
+
+// scorePass is the number of tokens of a pass whose logits are all held.
+const scorePass = 128
+
+// PerplexityOptions says how a text is cut.
+type PerplexityOptions struct {
+	Window int   // tokens of a window; windows do not overlap, and a last partial one is dropped
+	BOS    int32 // takes the place of the first token of each window; negative: none
+	// Progress, if set, is called with the windows read so far and in all.
+	Progress func(done, total int)
+	// Logits, if set, is called with the logits from which each scored token is predicted, in order.
+	Logits func(logits []float32)
+}
+
+// Perplexity scores the tokens of each window's second half given all before them in the window, as llama.cpp does.
+func (r *Runner) Perplexity(ctx context.Context, ids []int32, o PerplexityOptions) (*Perplexity, error) {
+	if o.Window < 4 || o.Window > r.opts.Context {
+		return nil, fmt.Errorf("generate: perplexity: want windows of 4 to %d tokens, got %d", r.opts.Context, o.Window)
+	}
+	windows := len(ids) / o.Window
+	if windows == 0 {
+		return nil, fmt.Errorf("generate: perplexity: a text of %d tokens has no window of %d", len(ids), o.Window)
+	}
+	p := &Perplexity{}
+	for w := range windows {
+		if err := r.scoreWindow(ctx, p, append([]int32(nil), ids[w*o.Window:(w+1)*o.Window]...), o); err != nil {
+			return nil, err
+		}
+		p.Windows = append(p.Windows, p.Value())
+		if o.Progress != nil {
+			o.Progress(w+1, windows)
+		}
+	}
+	return p, nil
+}
+
+func (r *Runner) scoreWindow(ctx context.Context, p *Perplexity, ids []int32, o PerplexityOptions) error {
+	next := append(append([]int32(nil), ids[1:]...), -1)
+	if o.BOS >= 0 {
+		ids[0] = o.BOS
+	}
+	s, err := r.Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close(s)
+	first := len(ids) / 2
+	for at := 0; at < len(ids); {
+		to := min(at+min(scorePass, r.opts.Chunk), len(ids))
+		if at < first {
+			to = min(to, first)
+		}
+		work := Work{Sequence: s, IDs: ids[at:to], Total: len(ids)}
+		if at >= first {
+			work.Logits = to - at
+		}
+		logits, err := r.Run(ctx, []Work{work})
+		if err != nil {
+			return err
+		}
+		for i, row := range logits {
+			if target := next[at+i]; target >= 0 {
+				p.NLL += logSumExp(row) - float64(row[target])
+				p.Scored++
+				if o.Logits != nil {
+					o.Logits(row)
+				}
+			}
+		}
+		at = to
+	}
+	return nil
+}
