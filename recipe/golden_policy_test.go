@@ -258,12 +258,12 @@ func TestGoldenPPO(t *testing.T) {
 			y.Extra = shared
 			head := train.ScalarHead{Weight: "v_head.weight", Bias: "v_head.bias"}
 			critic := openGolden(t, filepath.Join(dir, "critic")).run(p.ValueObjective(head), &y, norm, filepath.Join(dir, "critic", "value_head.safetensors"), headName)
-			nearLoss(t, "policy loss", o.scalar("loss/policy"), want.Policy, 3e-6, 3e-6)
-			nearLoss(t, "value loss", critic.scalar("loss/value"), want.Value, 3e-6, 3e-6)
-			nearLoss(t, "entropy", o.scalar("entropy"), want.Entropy, 3e-6, 3e-6)
+			nearLoss(t, "policy loss", o.scalar("loss/policy_avg"), want.Policy, 3e-6, 3e-6)
+			nearLoss(t, "value loss", critic.scalar("loss/value_avg"), want.Value, 3e-6, 3e-6)
+			nearLoss(t, "entropy", o.scalar("policy/entropy_avg"), want.Entropy, 3e-6, 3e-6)
 			nearLoss(t, "total", o.scalar("loss")+critic.scalar("loss"), want.Total, 3e-6, 3e-6)
-			nearLoss(t, "clip fraction", o.scalar("clip_fraction"), want.ClipFraction, 1e-6, 0)
-			nearLoss(t, "approximate KL", o.scalar("approx_kl"), want.KL, 3e-6, 3e-6)
+			nearLoss(t, "clip fraction", o.scalar("policy/clipfrac_avg"), want.ClipFraction, 1e-6, 0)
+			nearLoss(t, "approximate KL", o.scalar("policy/approxkl_avg"), want.KL, 3e-6, 3e-6)
 			near(t, "new_logprobs", x.gathered(o.report["logp"].F32()), x.gathered(x.spread(values(t, f, "new_logprobs")).F32()), 1e-5, 2e-5)
 			near(t, "new_values", x.gathered(critic.report["values"].F32()), x.gathered(x.spread(values(t, f, "new_values")).F32()), 1e-5, 2e-5)
 			checkGrads(t, f, name+".grad.policy.", o.grads, 1e-6, 2e-5)

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"danlu/engine"
@@ -182,12 +183,30 @@ func fours(n int) (rows []any) {
 	return rows
 }
 
-// answeringModel is a model that has seen answers in the right form.
+var answering struct {
+	once sync.Once
+	dir  string
+}
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	os.RemoveAll(answering.dir)
+	os.Exit(status)
+}
+
+// answeringModel is a model that has seen answers in the right form. It is trained once for all tests.
 func answeringModel(t *testing.T) string {
 	t.Helper()
-	dir, _ := runRecipe(t, context.Background(), scratch("stage=sft", "dataset="+writeRows(t, sums(25)...), "output_dir="+t.TempDir(), "cutoff_len=32",
-		"per_device_train_batch_size=9", "num_train_epochs=30", "learning_rate=3e-3")...)
-	return dir
+	answering.once.Do(func() {
+		dir, err := os.MkdirTemp("", "answering")
+		if err != nil {
+			t.Fatal(err)
+		}
+		runRecipe(t, context.Background(), scratch("stage=sft", "dataset="+writeRows(t, sums(25)...), "output_dir="+dir, "cutoff_len=32",
+			"per_device_train_batch_size=9", "num_train_epochs=30", "learning_rate=3e-3")...)
+		answering.dir = dir
+	})
+	return answering.dir
 }
 
 func TestStageGRPO(t *testing.T) {
@@ -223,5 +242,51 @@ func TestStageGRPO(t *testing.T) {
 	}
 	if v := last(lines, "rewards/overlong/mean"); !(v <= 0) {
 		t.Errorf("overlong reward %v", v)
+	}
+}
+
+func TestStagePPO(t *testing.T) {
+	base := answeringModel(t)
+	data := writeRows(t, fours(25)...)
+	words := func(dir string, steps int, more ...string) []string {
+		return append([]string{"stage=ppo", "model_name_or_path=" + base, "dataset=" + data, "output_dir=" + dir, "cutoff_len=32", "per_device_train_batch_size=10",
+			"gradient_accumulation_steps=2", "ppo_buffer_size=2", "ppo_epochs=2", "max_new_tokens=12", "temperature=1", "top_k=0", "top_p=1", "reward_funcs=accuracy",
+			"learning_rate=5e-4", "lr_scheduler_type=constant", "kl_coef=0.02", fmt.Sprintf("max_steps=%d", steps)}, more...)
+	}
+	dir, lines := runRecipe(t, context.Background(), words(t.TempDir(), 12)...)
+	before, after := lines[0]["objective/scores"].(float64), last(lines, "objective/scores")
+	t.Logf("scores from %v to %v, kl per token %v", before, after, last(lines, "objective/kl_per_token"))
+	if !(after > before+0.3) {
+		t.Errorf("scores from %v to %v", before, after)
+	}
+	if v := lines[0]["objective/kl"].(float64); !(math.Abs(v) < 1e-3) {
+		t.Errorf("the first divergence is %v: policy and reference differ", v)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "value_head.safetensors")); err != nil {
+		t.Error(err)
+	}
+	parts, direct := t.TempDir(), t.TempDir()
+	runRecipe(t, context.Background(), words(parts, 2, "ppo_score_norm=true", "ppo_whiten_rewards=true")...)
+	runRecipe(t, context.Background(), words(parts, 4, "ppo_score_norm=true", "ppo_whiten_rewards=true")...)
+	runRecipe(t, context.Background(), words(direct, 4, "ppo_score_norm=true", "ppo_whiten_rewards=true")...)
+	sameModel(t, parts, direct)
+}
+
+// A reward model that was trained here judges answers.
+func TestStagePPOWithRewardModel(t *testing.T) {
+	base := answeringModel(t)
+	var pairs []any
+	for _, r := range fours(25) {
+		pairs = append(pairs, map[string]any{"instruction": r.(map[string]any)["instruction"], "chosen": "\\boxed{4}", "rejected": "\\boxed{7}"})
+	}
+	judge, _ := runRecipe(t, context.Background(), "stage=rm", "model_name_or_path="+base, "dataset="+writeRows(t, pairs...), "output_dir="+t.TempDir(), "cutoff_len=32",
+		"per_device_train_batch_size=5", "num_train_epochs=4", "learning_rate=1e-3")
+	_, lines := runRecipe(t, context.Background(), "stage=ppo", "model_name_or_path="+base, "dataset="+writeRows(t, fours(25)...), "output_dir="+t.TempDir(), "cutoff_len=32",
+		"per_device_train_batch_size=20", "ppo_epochs=2", "max_new_tokens=12", "temperature=1", "top_k=0", "top_p=1", "reward_model="+judge, "reward_model_type=full",
+		"learning_rate=5e-4", "lr_scheduler_type=constant", "max_steps=12")
+	before, after := lines[0]["rewards/reward_model/mean"].(float64), last(lines, "rewards/reward_model/mean")
+	t.Logf("rewards from %v to %v", before, after)
+	if !(after > before) {
+		t.Errorf("rewards from %v to %v", before, after)
 	}
 }

@@ -23,6 +23,8 @@ type training struct {
 	count   func(st *data.Step) float64
 	// shape says what the programs have to take of a loader's largest batch; nil: the batch itself.
 	shape func(l train.Largest) train.Largest
+	// completed, if set, is called when a step is done and before it is saved.
+	completed func() error
 	// beside are the models that are read while training.
 	beside []*second
 	// more is what else the stage takes, in bytes.
@@ -74,7 +76,7 @@ func (j *job) train(ctx context.Context, t training) (*finished, error) {
 		return nil, err
 	}
 	bar := j.bar(opt.Steps)
-	opt.Watch = j.watch(bar)
+	opt.Watch, opt.Completed = j.watch(bar), t.completed
 	f := &finished{training: t, options: opt}
 	f.result, err = train.Run(ctx, opt)
 	bar.Done()

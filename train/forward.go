@@ -20,6 +20,15 @@ func LogProbs(b *nn.Build, m family.Model, targets *graph.Value) map[string]*gra
 	return map[string]*graph.Value{"logp": complete(b, m, targets, false).logp}
 }
 
+// LogProbsAndValues reads logp, as LogProbs does, and the values of a head at the same places [B, T].
+func LogProbsAndValues(head ScalarHead) Reading {
+	return func(b *nn.Build, m family.Model, targets *graph.Value) map[string]*graph.Value {
+		hidden := m.Hidden(b)
+		c := completionsOf(b, hidden, m.Head(b), targets, false)
+		return map[string]*graph.Value{"logp": c.logp, "values": graph.Mul(head.Build(b, hidden), c.mask)}
+	}
+}
+
 // HiddenRows reads the final hidden rows [B, T, D] as hidden.
 func HiddenRows(b *nn.Build, m family.Model, targets *graph.Value) map[string]*graph.Value {
 	return map[string]*graph.Value{"hidden": graph.Convert(m.Hidden(b), dtype.F32)}

@@ -74,8 +74,8 @@ func (p PPO) policy(b *nn.Build, c completions, norm, perToken *graph.Value) (*g
 	loss := graph.Sub(policy, graph.MulScalar(entropy, p.Entropy))
 	share := func(x *graph.Value) *graph.Value { return total(graph.Mul(x, c.mask), perToken) }
 	low, high := clipped(ratio, advantages, p.Clip, p.Clip)
-	return loss, map[string]*graph.Value{"loss": loss, "loss/policy": policy, "entropy": entropy, "clip_fraction": share(graph.Add(low, high)),
-		"approx_kl": share(graph.Neg(difference)), "logp": c.logp}
+	return loss, map[string]*graph.Value{"loss": loss, "loss/policy_avg": policy, "policy/entropy_avg": entropy, "policy/clipfrac_avg": share(graph.Add(low, high)),
+		"policy/approxkl_avg": share(graph.Neg(difference)), "logp": c.logp}
 }
 
 func (p PPO) value(b *nn.Build, values, mask, perToken *graph.Value) (*graph.Value, map[string]*graph.Value) {
@@ -85,8 +85,8 @@ func (p PPO) value(b *nn.Build, values, mask, perToken *graph.Value) (*graph.Val
 	worst := graph.Max(square(graph.Sub(values, returns)), square(graph.Sub(near, returns)))
 	loss := graph.MulScalar(total(graph.Mul(worst, mask), perToken), 0.5)
 	weighted := graph.MulScalar(loss, p.ValueCoef)
-	return weighted, map[string]*graph.Value{"loss": weighted, "loss/value": loss, "values": values,
-		"value_mean": total(graph.Mul(graph.NoGrad(values), mask), perToken)}
+	return weighted, map[string]*graph.Value{"loss": weighted, "loss/value_avg": loss, "values": values,
+		"val/mean": total(graph.Mul(graph.NoGrad(values), mask), perToken)}
 }
 
 // TokenRewards are -coefficient·(log-probability - reference's) of each token of a response, and the score beside the last.

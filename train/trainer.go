@@ -42,6 +42,8 @@ type Options struct {
 	// the model, which may serve several updates. It must depend on nothing but the step, the weights and seeds, so that
 	// a resumed run repeats it.
 	Prepare func(ctx context.Context, st *data.Step) ([]*data.Step, error)
+	// Completed, if set, is called when a step is done, before anything of it is logged or saved.
+	Completed func() error
 	// Count is what the loss of a step is divided by; nil: its scored targets.
 	Count func(st *data.Step) float64
 
@@ -288,6 +290,11 @@ func (t *trainer) step(ctx context.Context, updates []*data.Step) error {
 		t.state.Tokens += st.Tokens
 	}
 	t.state.Data = t.Loader.State()
+	if t.Completed != nil {
+		if err := t.Completed(); err != nil {
+			return err
+		}
+	}
 	t.collect(means, norm, rate, updates)
 	return nil
 }
