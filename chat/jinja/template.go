@@ -126,3 +126,49 @@ func caught(err *error) {
 func failAt(line int, format string, args ...any) {
 	panic(&Error{line, fmt.Sprintf(format, args...)})
 }
+
+// Arguments reads the named arguments of a Python call, "a=1, b='x'", as a dict. Values are literals.
+func Arguments(s string) (d *Dict, err error) {
+	defer caught(&err)
+	p := &parser{tokens: lex("{{f(" + s + ")}}")}
+	p.advance()
+	call, ok := p.expression().(*callExpr)
+	if !ok || p.cur().kind != tPrintEnd || len(call.args.pos) > 0 || call.args.star != nil || call.args.starStar != nil {
+		return nil, &Error{Message: "want name=value, ..."}
+	}
+	if p.advance(); p.cur().kind != tEOF {
+		return nil, &Error{Message: "want name=value, ..."}
+	}
+	d = NewDict()
+	r := &run{limits: Limits{Steps: 1 << 16, Depth: 1, Bytes: 1 << 20}}
+	for i, e := range call.args.named {
+		if !literal(e) {
+			return nil, &Error{Message: "want literal values"}
+		}
+		d.SetString(call.args.names[i], e.eval(r, nil))
+	}
+	return d, nil
+}
+
+// literal reports whether an expression is made of constants alone.
+func literal(e expr) bool {
+	all := func(list []expr) bool {
+		for _, x := range list {
+			if !literal(x) {
+				return false
+			}
+		}
+		return true
+	}
+	switch x := e.(type) {
+	case *constExpr:
+		return true
+	case *signExpr:
+		return literal(x.e)
+	case *listExpr:
+		return all(x.items)
+	case *dictExpr:
+		return all(x.keys) && all(x.vals)
+	}
+	return false
+}
