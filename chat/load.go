@@ -17,8 +17,8 @@ import (
 var ErrNoTemplate = errors.New("the model has no chat template")
 
 // FromModel reads the chat template of a model folder (chat_template.jinja, additional_chat_templates/*.jinja,
-// chat_template.json, chat_template of tokenizer_config.json) or of a GGUF file. Without one the error is
-// ErrNoTemplate.
+// chat_template.json, chat_template of tokenizer_config.json), of a GGUF file, or of a .jinja file. Without one the
+// error is ErrNoTemplate. Special-token strings that the files do not name come from tok, which may be nil.
 func FromModel(path string, tok *tokenizer.Tokenizer) (*Template, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -28,6 +28,11 @@ func FromModel(path string, tok *tokenizer.Tokenizer) (*Template, error) {
 	switch {
 	case info.IsDir():
 		read = readFolder
+	case strings.HasSuffix(path, ".jinja"):
+		read = func(path string) (map[string]string, *jinja.Dict, error) {
+			b, err := os.ReadFile(path)
+			return map[string]string{"default": string(b)}, jinja.NewDict(), err
+		}
 	case !strings.HasSuffix(path, ".gguf"):
 		path, read = filepath.Dir(path), readFolder
 	}
@@ -38,9 +43,11 @@ func FromModel(path string, tok *tokenizer.Tokenizer) (*Template, error) {
 	if len(sources) == 0 {
 		return nil, fmt.Errorf("chat: %s: %w", path, ErrNoTemplate)
 	}
-	for name, id := range map[string]int32{"bos_token": tok.BOS(), "eos_token": tok.EOS(), "pad_token": tok.PAD()} {
-		if _, ok := tokens.Get(name); !ok && id >= 0 {
-			tokens.SetString(name, tok.Piece(id))
+	if tok != nil {
+		for name, id := range map[string]int32{"bos_token": tok.BOS(), "eos_token": tok.EOS(), "pad_token": tok.PAD()} {
+			if _, ok := tokens.Get(name); !ok && id >= 0 {
+				tokens.SetString(name, tok.Piece(id))
+			}
 		}
 	}
 	t, err := newTemplates(sources, tokens)

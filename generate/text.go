@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"danlu/family"
 	"danlu/kernel"
 )
 
@@ -49,7 +50,10 @@ func (r *Runner) Generate(ctx context.Context, s *Sequence, req Request) (Result
 	}
 	sampler := NewSampler(req.Sampling)
 	seen := append(slices.Clone(s.IDs), req.Prompt...)
-	logits, err := r.prefill(ctx, s, req)
+	if l, ok := r.model.(family.Layouter); ok && len(s.IDs) == 0 {
+		_, s.Prefix = l.Layout(seen)
+	}
+	logits, err := r.prefill(ctx, s, req, seen)
 	if err != nil {
 		return Result{}, err
 	}
@@ -89,7 +93,7 @@ func (r *Runner) Generate(ctx context.Context, s *Sequence, req Request) (Result
 			res.Stop = StopContext
 			return res, nil
 		}
-		out, err := r.Run(ctx, []Work{{Sequence: s, IDs: []int32{id}, Logits: 1}})
+		out, err := r.Run(ctx, []Work{{Sequence: s, IDs: []int32{id}, Positions: r.positions(seen, len(seen)-1, len(seen)), Logits: 1}})
 		if ctx.Err() != nil {
 			res.Stop = StopCancel
 			return res, nil
@@ -101,12 +105,26 @@ func (r *Runner) Generate(ctx context.Context, s *Sequence, req Request) (Result
 	}
 }
 
-// prefill reads the prompt in chunks and returns the logits after its last token.
-func (r *Runner) prefill(ctx context.Context, s *Sequence, req Request) ([]float32, error) {
+// positions numbers the tokens from..to of a text where the family does not count them 0, 1, 2, ..., else it is nil.
+func (r *Runner) positions(text []int32, from, to int) [][]int32 {
+	l, ok := r.model.(family.Layouter)
+	if !ok {
+		return nil
+	}
+	rows, _ := l.Layout(text)
+	out := make([][]int32, len(rows))
+	for p := range rows {
+		out[p] = rows[p][from:to]
+	}
+	return out
+}
+
+// prefill reads the prompt, which ends text, in chunks and returns the logits after its last token.
+func (r *Runner) prefill(ctx context.Context, s *Sequence, req Request, text []int32) ([]float32, error) {
 	total := len(s.IDs) + len(req.Prompt)
 	for done := 0; ; {
 		n := min(len(req.Prompt)-done, r.opts.Chunk)
-		w := Work{Sequence: s, IDs: req.Prompt[done : done+n], Total: total}
+		w := Work{Sequence: s, IDs: req.Prompt[done : done+n], Positions: r.positions(text, len(s.IDs), len(s.IDs)+n), Total: total}
 		if done += n; done == len(req.Prompt) {
 			w.Logits = 1
 		}

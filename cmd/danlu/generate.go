@@ -1,95 +1,231 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"danlu/chat"
 	"danlu/generate"
 	"danlu/internal/locale"
+	"danlu/tokenizer"
 )
 
 func init() { verbs = append(verbs, newGenerate) }
 
+// generateFlags are the flags of danlu generate.
+type generateFlags struct {
+	model, ids, file, system, template, special string
+	chat                                        bool
+	stops                                       []string
+	maxNew                                      int
+	sampling                                    sampling
+	how                                         inference
+}
+
 func newGenerate(o *options) *cobra.Command {
-	var model, prompt string
-	var how inference
-	req := generate.Request{}
+	g := &generateFlags{}
 	cmd := &cobra.Command{
-		Use:     "generate MODEL --prompt-ids IDS",
-		Short:   locale.Text("Continue a text of token ids", "续写一段 token id"),
-		Example: "  danlu generate model.gguf --prompt-ids 1,4093,198 --max-new 48 --temperature 0 --json",
+		Use:   "generate MODEL [PROMPT | -f FILE | --prompt-ids IDS]",
+		Short: locale.Text("Continue a text, or answer once", "续写文本，或回答一次"),
+		Long: locale.Text(`Continue a text. The prompt is an argument, a file (- for standard input), or token ids. The text is written as it comes.
+With --chat the prompt is a question, put into the model's chat template.`,
+			`续写文本。提示可以是参数、文件（- 为标准输入）或 token id，文本边生成边输出。
+使用 --chat 时，提示作为问题套入模型的对话模板。`),
+		Example: "  danlu generate model.gguf \"Once upon a time\" --max-new 64 --temperature 0.8\n  danlu generate model.gguf -f book.txt --max-new 200\n" +
+			"  danlu generate qwen-folder --chat \"1+1 等于几？\"\n  danlu generate model.gguf --prompt-ids 1,4093,198 --max-new 48 --temperature 0 --json",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, rest, err := modelArg(cmd, &model, args)
+			name, rest, err := modelArg(cmd, &g.model, args)
 			if err != nil {
 				return err
 			}
-			if len(rest) > 0 {
-				return fmt.Errorf("unexpected argument %q", rest[0])
-			}
-			if req.Prompt, err = parseIDs(prompt); err != nil {
-				return err
-			}
-			if req.MaxNew < 1 {
-				return fmt.Errorf("--max-new: want at least 1, got %d", req.MaxNew)
-			}
-			m, err := openModel(name)
-			if err != nil {
-				return err
-			}
-			defer m.source.Close()
-			info := m.model.Info()
-			for _, id := range req.Prompt {
-				if id < 0 || int(id) >= info.VocabSize {
-					return fmt.Errorf("--prompt-ids: want ids below %d, got %d", info.VocabSize, id)
-				}
-			}
-			eng, err := o.newEngine()
-			if err != nil {
-				return err
-			}
-			defer eng.Close()
-			r, shut, err := how.runner(m, eng, o.quiet || o.json, generate.Options{Context: min(info.MaxPosition, len(req.Prompt)+req.MaxNew)})
-			if err != nil {
-				return err
-			}
-			defer shut()
-			seq, err := r.Open()
-			if err != nil {
-				return err
-			}
-			for _, id := range info.EOS {
-				req.End = append(req.End, int32(id))
-			}
-			res, err := r.Generate(cmd.Context(), seq, req)
-			if err != nil {
-				return err
-			}
-			ids, logprobs := []int32{}, []float64{}
-			for _, t := range res.Tokens {
-				ids, logprobs = append(ids, t.ID), append(logprobs, t.LogProb)
-			}
-			if o.json {
-				return printJSON(map[string]any{"ids": ids, "logprobs": logprobs, "finish_reason": res.Stop})
-			}
-			fmt.Println(strings.Trim(fmt.Sprint(ids), "[]"))
-			return nil
+			return g.run(cmd, o, name, rest)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&model, "model", "m", "", locale.Text("model, instead of the argument", "模型（代替参数）"))
-	f.StringVar(&prompt, "prompt-ids", "", locale.Text("prompt as token ids, separated by commas or spaces", "以逗号或空格分隔的提示 token id"))
-	f.IntVar(&req.MaxNew, "max-new", 128, locale.Text("most new tokens", "最多生成的 token 数"))
-	f.Float64Var(&req.Sampling.Temperature, "temperature", 0, locale.Text("0: always the most probable token", "0 表示总取概率最大的 token"))
-	f.IntVar(&req.Sampling.TopK, "top-k", 0, locale.Text("choose among so many; 0: all", "只在前 K 个中选择；0 表示全部"))
-	f.Float64Var(&req.Sampling.TopP, "top-p", 0, locale.Text("choose among the fewest whose probability exceeds this; 0: all", "累计概率阈值；0 表示全部"))
-	f.Uint64Var(&req.Sampling.Seed, "seed", 0, locale.Text("of the choices", "随机种子"))
-	how.flags(f)
+	f.StringVarP(&g.model, "model", "m", "", locale.Text("model, instead of the argument", "模型（代替参数）"))
+	f.StringVar(&g.ids, "prompt-ids", "", locale.Text("prompt as token ids, separated by commas or spaces", "以逗号或空格分隔的提示 token id"))
+	f.StringVarP(&g.file, "file", "f", "", locale.Text("file with the prompt; - for standard input", "提示所在文件；- 为标准输入"))
+	f.StringVar(&g.special, "special", "parse", locale.Text("control tokens spelled in the prompt: parse them, or read them as text", "提示中写出的控制 token：parse 解析，text 视为文本"))
+	f.BoolVar(&g.chat, "chat", false, locale.Text("the prompt is a question to the model's chat template", "提示是套入对话模板的问题"))
+	f.StringVar(&g.system, "system", "", locale.Text("system message for --chat", "--chat 的系统消息"))
+	f.StringVar(&g.template, "template", "", locale.Text("prompt format for --chat instead of the model's own template", "--chat 使用的对话格式（代替模型自带模板）"))
+	f.StringArrayVar(&g.stops, "stop", nil, locale.Text("text that ends the answer (may be repeated)", "遇到该文本即停止（可重复）"))
+	f.IntVarP(&g.maxNew, "max-new", "n", 128, locale.Text("most new tokens", "最多生成的 token 数"))
+	g.sampling.flags(f)
+	g.how.flags(f)
 	f.StringVar(&o.engine, "engine", "cpu", locale.Text("cpu or ref", "cpu 或 ref"))
-	f.BoolVar(&o.json, "json", false, locale.Text("print JSON", "输出 JSON"))
+	f.BoolVar(&o.json, "json", false, locale.Text("print JSON: text, ids, logprobs, finish_reason", "输出 JSON：text、ids、logprobs、finish_reason"))
 	return cmd
+}
+
+// check refuses flags that contradict each other and returns the prompt's text.
+func (g *generateFlags) check(args []string) (text string, err error) {
+	given := len(args)
+	for _, s := range []string{g.ids, g.file} {
+		if s != "" {
+			given++
+		}
+	}
+	switch {
+	case given == 0:
+		return "", errors.New("PROMPT: is missing; give a text, -f FILE or --prompt-ids IDS")
+	case given > 1 && len(args) > 1:
+		return "", fmt.Errorf("unexpected argument %q; quote the prompt to make it one argument", args[1])
+	case given > 1:
+		return "", errors.New("PROMPT: want one of a text, -f FILE and --prompt-ids, got several")
+	case g.maxNew < 1:
+		return "", fmt.Errorf("--max-new: want at least 1, got %d", g.maxNew)
+	case g.special != "parse" && g.special != "text":
+		return "", fmt.Errorf("--special: want parse or text, got %q", g.special)
+	case !g.chat && (g.system != "" || g.template != ""):
+		return "", errors.New("--system, --template: need --chat")
+	case g.chat && g.ids != "":
+		return "", errors.New("--prompt-ids: cannot be put into a chat template (--chat)")
+	case len(args) == 1:
+		return args[0], nil
+	case g.file == "-":
+		b, err := io.ReadAll(os.Stdin)
+		return string(b), err
+	case g.file != "":
+		b, err := os.ReadFile(g.file)
+		return string(b), err
+	}
+	return "", nil
+}
+
+func (g *generateFlags) run(cmd *cobra.Command, o *options, name string, args []string) error {
+	text, err := g.check(args)
+	if err != nil {
+		return err
+	}
+	m, err := openModel(name)
+	if err != nil {
+		return err
+	}
+	defer m.source.Close()
+	info := m.model.Info()
+	tok, err := tokenizerOf(name)
+	if err != nil && (g.ids == "" || len(g.stops) > 0) {
+		return err
+	}
+	defaults, err := generate.ReadDefaults(name)
+	if err != nil {
+		return err
+	}
+	w := generate.Writing{Tokenizer: tok, Stops: g.stops}
+	w.MaxNew, w.Sampling = g.maxNew, g.sampling.over(cmd.Flags(), defaults, generate.Sampling{})
+	if err := g.prompt(&w, name, text); err != nil {
+		return err
+	}
+	w.End = endTokens(info, defaults, w.End...)
+	for _, id := range w.Prompt {
+		if id < 0 || int(id) >= info.VocabSize {
+			return fmt.Errorf("prompt: want ids below %d, got %d", info.VocabSize, id)
+		}
+	}
+	if n := len(w.Prompt); n == 0 || info.MaxPosition > 0 && n >= info.MaxPosition {
+		return fmt.Errorf("prompt: %d tokens do not fit the model's context of %d", n, info.MaxPosition)
+	}
+	eng, err := o.newEngine()
+	if err != nil {
+		return err
+	}
+	defer eng.Close()
+	size := len(w.Prompt) + w.MaxNew
+	if info.MaxPosition > 0 {
+		size = min(size, info.MaxPosition)
+	}
+	r, shut, err := g.how.runner(m, eng, o.quiet || o.json, generate.Options{Context: size})
+	if err != nil {
+		return err
+	}
+	defer shut()
+	seq, err := r.Open()
+	if err != nil {
+		return err
+	}
+	var ended func()
+	w.Prefill, ended = prefillBar(len(w.Prompt), o.quiet || o.json)
+	defer ended()
+	if !o.json {
+		w.Write = func(s string) { fmt.Print(s) }
+	}
+	return report(o, r, cmd, seq, w)
+}
+
+// prompt fills in the prompt's ids and what ends the answer.
+func (g *generateFlags) prompt(w *generate.Writing, name, text string) error {
+	switch {
+	case g.ids != "":
+		ids, err := parseIDs(g.ids)
+		w.Prompt = ids
+		return err
+	case !g.chat:
+		w.Prompt = w.Tokenizer.Encode(text, tokenizer.Options{ParseSpecial: g.special == "parse", AddSpecial: true})
+		return nil
+	}
+	d, err := dialectOf(name, g.template, w.Tokenizer)
+	if err != nil {
+		return err
+	}
+	c := &chat.Conversation{Open: true}
+	if g.system != "" {
+		c.Messages = append(c.Messages, chat.NewMessage(chat.System, g.system))
+	}
+	c.Messages = append(c.Messages, chat.NewMessage(chat.User, strings.TrimRight(text, "\n")))
+	p, err := d.Prompt(c)
+	if err != nil {
+		return err
+	}
+	ids, words := d.Stop()
+	w.Prompt, w.End, w.Keep = p.IDs, ids, d.Speech().Keep(w.Tokenizer)
+	w.Stops = append(w.Stops, words...)
+	return nil
+}
+
+// report generates and prints what came of it.
+func report(o *options, r *generate.Runner, cmd *cobra.Command, seq *generate.Sequence, w generate.Writing) error {
+	var res generate.Written
+	var err error
+	if w.Tokenizer == nil { // token ids of a model that brings no tokenizer
+		res.Result, err = r.Generate(cmd.Context(), seq, w.Request)
+	} else {
+		res, err = r.Write(cmd.Context(), seq, w)
+	}
+	if err != nil {
+		return failure{err, exitFail}
+	}
+	ids, logprobs := []int32{}, []float64{}
+	for _, t := range res.Tokens {
+		ids, logprobs = append(ids, t.ID), append(logprobs, t.LogProb)
+	}
+	if o.json {
+		out := map[string]any{"ids": ids, "logprobs": logprobs, "finish_reason": res.Stop, "prompt_tokens": len(w.Prompt)}
+		if w.Tokenizer != nil {
+			out["text"] = res.Text
+		}
+		return printJSON(out)
+	}
+	if w.Tokenizer == nil {
+		fmt.Println(strings.Trim(fmt.Sprint(ids), "[]"))
+		return nil
+	}
+	fmt.Println()
+	if !o.quiet {
+		switch res.Stop {
+		case generate.StopLength:
+			fmt.Fprintf(os.Stderr, locale.Text("(stopped after %d tokens: --max-new)\n", "（已生成 %d 个 token 后停止：--max-new）\n"), len(ids))
+		case generate.StopContext:
+			fmt.Fprintf(os.Stderr, locale.Text("(the context of %d tokens is full)\n", "（上下文 %d 个 token 已满）\n"), r.Context())
+		}
+	}
+	return nil
 }
 
 // parseIDs reads token ids.
