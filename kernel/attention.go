@@ -109,11 +109,18 @@ func (a *Attention) mask(r *AttentionRow, h, q, k0 int, row []float32) {
 		}
 	}
 	if r.Segments != nil {
-		own := r.Segments[q]
-		for j := range row {
-			if own < 0 || r.Segments[k0+j] != own {
-				row[j] = hidden
-			}
+		if own := r.Segments[q]; own < 0 {
+			Fill(row, hidden)
+		} else {
+			maskRow(row, r.Segments[k0:], own)
+		}
+	}
+}
+
+func maskRowPortable(x []float32, segments []int32, own int32) {
+	for j := range x {
+		if segments[j] != own {
+			x[j] = float32(math.Inf(-1))
 		}
 	}
 }
