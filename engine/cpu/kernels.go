@@ -42,6 +42,8 @@ func native(op graph.Op, in []graph.Type) bool {
 		return plain(1) && in[0].DType == in[1].DType
 	case graph.LinearLogProb, graph.LinearLogProbGrad:
 		return plain(0) && plain(1)
+	case graph.LinearKL, graph.LinearKLGrad:
+		return plain(0) && plain(1) && plain(2) && plain(3)
 	case graph.AdamW:
 		return f32(0)
 	case graph.SumSquares:
@@ -163,6 +165,10 @@ func (b *binder) kernel(n *node) error {
 		return b.logProb(n, op)
 	case graph.LinearLogProbGrad:
 		return b.logProbGrad(n, op)
+	case graph.LinearKL:
+		return b.linearKL(n, op)
+	case graph.LinearKLGrad:
+		return b.linearKLGrad(n, op)
 	case graph.AdamW:
 		return b.adamW(n, op)
 	case graph.SumSquares:

@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"danlu/dtype"
 	"danlu/graph"
 	"danlu/kernel"
 )
@@ -97,24 +98,14 @@ func (b *binder) logProb(n *node, op graph.LinearLogProb) error {
 
 func (b *binder) logProbGrad(n *node, op graph.LinearLogProbGrad) error {
 	x, w, targets, lse := n.in[graph.LogProbX], n.in[graph.LogProbW], n.in[graph.LogProbTargets], n.in[graph.LogProbLSE]
-	dx, dw := n.out[0], n.out[1]
 	rows := x.typ.Shape[0]
 	chunk := min(rows, logitChunk(w.typ.Shape[0]))
 	if chunk == 0 {
-		b.do(n, func() { clear(of[float32](dw)) })
+		b.do(n, func() { clear(of[float32](n.out[1])) })
 		return nil
 	}
 	l := b.logits(n, op.LinearLogProb, x, w, chunk)
-	// The sum over the vocabulary goes in parts, whose packed panels take less memory than the whole head's.
-	part := min(l.v, vocabPart)
-	gradX := b.product(n, chunk, l.d, part, op.Compute)
-	sumX := b.floats(n, chunk*l.d)
-	turn := b.chunks(chunk, logitRows, func(i, j int) {
-		if j = min(j, l.m); i < j {
-			put(dx, (l.from+i)*l.d, sumX()[i*l.d:j*l.d])
-		}
-	})
-	gradW := b.product(n, l.v, l.d, chunk, op.Compute)
+	grad := b.logitGrad(n, l, op.Compute, chunk, x, w)
 	at := func(i, r int) float32 {
 		if v := n.in[i]; v != nil {
 			return of[float32](v)[r]
@@ -152,17 +143,104 @@ func (b *binder) logProbGrad(n *node, op graph.LinearLogProbGrad) error {
 			if err := derive(); err != nil {
 				return err
 			}
-			z := l.z()
-			gradX.M = m
-			for v := 0; v < l.v; v += part {
-				gradX.K, gradX.Accumulate = min(part, l.v-v), v > 0
-				gradX.run(kernel.Matrix{F32: z[v:], Row: l.v, Col: 1}, matrix(w, v*l.d, l.d, 1), kernel.Matrix{F32: sumX(), Row: l.d, Col: 1})
-			}
-			turn()
-			gradW.K, gradW.Accumulate = m, from > 0
-			gradW.run(kernel.Matrix{F32: z, Row: 1, Col: l.v}, matrix(x, from*l.d, l.d, 1), matrix(dw, 0, l.d, 1))
+			grad.add()
 		}
 		return nil
+	})
+	return nil
+}
+
+// logitGrad carries the gradient of a chunk's logits, which stands in their place, to x and W.
+type logitGrad struct {
+	*logits
+	gradX, gradW *product
+	sumX         func() []float32
+	turn         func()
+	part         int
+	dw           *value
+}
+
+// logitGrad prepares the results dx (x's type) and dW of a node.
+func (b *binder) logitGrad(n *node, l *logits, compute dtype.DType, chunk int, x, w *value) *logitGrad {
+	// The sum over the vocabulary goes in parts, whose packed panels take less memory than the whole head's.
+	g := &logitGrad{logits: l, part: min(l.v, vocabPart), dw: n.out[1]}
+	g.gradX = b.product(n, chunk, l.d, g.part, compute)
+	g.sumX = b.floats(n, chunk*l.d)
+	g.turn = b.chunks(chunk, logitRows, func(i, j int) {
+		if j = min(j, l.m); i < j {
+			put(n.out[0], (l.from+i)*l.d, g.sumX()[i*l.d:j*l.d])
+		}
+	})
+	g.gradW = b.product(n, l.v, l.d, chunk, compute)
+	return g
+}
+
+// add takes in the chunk that was computed last.
+func (g *logitGrad) add() {
+	z, v, d := g.z(), g.v, g.d
+	g.gradX.M = g.m
+	for at := 0; at < v; at += g.part {
+		g.gradX.K, g.gradX.Accumulate = min(g.part, v-at), at > 0
+		g.gradX.run(kernel.Matrix{F32: z[at:], Row: v, Col: 1}, matrix(g.w, at*d, d, 1), kernel.Matrix{F32: g.sumX(), Row: d, Col: 1})
+	}
+	g.turn()
+	g.gradW.K, g.gradW.Accumulate = g.m, g.from > 0
+	g.gradW.run(kernel.Matrix{F32: z, Row: 1, Col: v}, matrix(g.x, g.from*d, d, 1), matrix(g.dw, 0, d, 1))
+}
+
+// teacherAndStudent computes the logits of both sides of a LinearKL, chunk by chunk.
+func (b *binder) teacherAndStudent(n *node, op graph.LinearKL, chunk int) (student, teacher *logits) {
+	scaled := graph.LinearLogProb{Compute: op.Compute, Scale: 1 / op.Temperature}
+	return b.logits(n, scaled, n.in[0], n.in[1], chunk), b.logits(n, scaled, n.in[2], n.in[3], chunk)
+}
+
+func (b *binder) linearKL(n *node, op graph.LinearKL) error {
+	rows := n.in[0].typ.Shape[0]
+	chunk := min(rows, logitChunk(n.in[1].typ.Shape[0]))
+	if chunk == 0 {
+		return nil
+	}
+	s, t := b.teacherAndStudent(n, op, chunk)
+	compare := b.parallel(chunk, func(_, i int) {
+		if i < s.m {
+			of[float32](n.out[0])[s.from+i] = kernel.Divergence(s.z()[i*s.v:(i+1)*s.v], t.z()[i*t.v:(i+1)*t.v], float32(op.Beta))
+		}
+	})
+	b.do(n, func() {
+		for from := 0; from < rows; from += chunk {
+			m := min(chunk, rows-from)
+			s.compute(from, m)
+			t.compute(from, m)
+			compare()
+		}
+	})
+	return nil
+}
+
+func (b *binder) linearKLGrad(n *node, op graph.LinearKLGrad) error {
+	x, w := n.in[0], n.in[1]
+	rows := x.typ.Shape[0]
+	chunk := min(rows, logitChunk(w.typ.Shape[0]))
+	if chunk == 0 {
+		b.do(n, func() { clear(of[float32](n.out[1])) })
+		return nil
+	}
+	s, t := b.teacherAndStudent(n, op.LinearKL, chunk)
+	grad := b.logitGrad(n, s, op.Compute, chunk, x, w)
+	derive := b.parallel(chunk, func(_, i int) {
+		if i < s.m {
+			d := of[float32](n.in[4])[s.from+i] / float32(op.Temperature)
+			kernel.DivergenceGrad(s.z()[i*s.v:(i+1)*s.v], t.z()[i*t.v:(i+1)*t.v], float32(op.Beta), d)
+		}
+	})
+	b.do(n, func() {
+		for from := 0; from < rows; from += chunk {
+			m := min(chunk, rows-from)
+			s.compute(from, m)
+			t.compute(from, m)
+			derive()
+			grad.add()
+		}
 	})
 	return nil
 }
