@@ -11,12 +11,12 @@ const (
 
 // matmul writes the microkernels and the packing of panels.
 func matmul(f *file) {
-	microkernel(f, "matmulAVX512", "AVX-512F", func(i, b, acc int) {
-		f.ins("VFMADD231PS.BCST %d(SI), Z%d, Z%d", 4*i, b, acc)
+	microkernel(f, "matmulAVX512", "AVX-512F", func(a, b, acc int) {
+		f.ins("VFMADD231PS Z%d, Z%d, Z%d", a, b, acc)
 	})
-	microkernel(f, "matmulBF16", "AVX512_BF16", func(i, b, acc int) {
-		// VDPBF16PS 4*i(SI){1to16}, Z<b>, Z<acc>, which the assembler does not know.
-		f.evex(evex{pp: 2, op: 0x52, dst: acc, src: b, memSI: true, disp: i})
+	microkernel(f, "matmulBF16", "AVX512_BF16", func(a, b, acc int) {
+		// VDPBF16PS Z<a>, Z<b>, Z<acc>, which the assembler does not know.
+		f.evex(evex{pp: 2, op: 0x52, dst: acc, src: b, rm: a})
 	})
 	for _, lines := range []int{microM, 16} {
 		packAcross(f, fmt.Sprintf("packLines%d", lines), lines, 64, func(z int) {
@@ -54,27 +54,16 @@ type evex struct {
 	pp       int // mandatory prefix: 2 is F3, 3 is F2
 	op       byte
 	dst, src int // the first two operands in Intel's order
-	rm       int // the third operand, a register
-	// memSI: the third operand is instead the 32-bit word disp words from SI, broadcast.
-	memSI bool
-	disp  int
+	rm       int // the third operand
 }
 
 // evex writes an instruction as bytes.
 func (f *file) evex(e evex) {
 	bit := func(x, n int) byte { return byte(^x >> n & 1) } // register bits are stored inverted
-	rm, b, modrm := e.rm, byte(0), byte(0xc0)
-	if e.memSI {
-		rm, b, modrm = 6, 0x10, 0x40
-	}
-	p0 := bit(e.dst, 3)<<7 | bit(rm, 4)<<6 | bit(rm, 3)<<5 | bit(e.dst, 4)<<4 | 2
+	p0 := bit(e.dst, 3)<<7 | bit(e.rm, 4)<<6 | bit(e.rm, 3)<<5 | bit(e.dst, 4)<<4 | 2
 	p1 := byte(^e.src&15)<<3 | 4 | byte(e.pp)
-	p2 := 0x40 | b | bit(e.src, 4)<<3
-	code := []byte{0x62, p0, p1, p2, e.op, modrm | byte(e.dst&7)<<3 | byte(rm&7)}
-	if e.memSI {
-		code = append(code, byte(e.disp))
-	}
-	for i, c := range code {
+	p2 := 0x40 | bit(e.src, 4)<<3
+	for i, c := range []byte{0x62, p0, p1, p2, e.op, 0xc0 | byte(e.dst&7)<<3 | byte(e.rm&7)} {
 		sep := "; "
 		if i == 0 {
 			sep = "\t"
@@ -85,8 +74,9 @@ func (f *file) evex(e evex) {
 }
 
 // microkernel writes func(c, a, b, depth, accumulate): 12 rows of two vectors in Z0 to Z23, the two vectors of B in Z24
-// and Z25; values (or pairs) of A are broadcast from memory by step.
-func microkernel(f *file, name, needs string, step func(i, b, acc int)) {
+// and Z25. A value (or pair) of A is broadcast once into a register for both: as operands of the products they would
+// take two loads, and loads are what the loop would wait for.
+func microkernel(f *file, name, needs string, step func(a, b, acc int)) {
 	fmt.Fprintf(f, "\n// func %s(c, a, b *float32, depth int, accumulate bool)\n// Needs %s.\nTEXT ·%s(SB), NOSPLIT, $0-33\n", name, needs, name)
 	f.ins("MOVQ c+0(FP), DI")
 	f.ins("MOVQ a+8(FP), SI")
@@ -101,8 +91,10 @@ func microkernel(f *file, name, needs string, step func(i, b, acc int)) {
 	f.ins("VMOVUPS 64(DX), Z25")
 	f.ins("PREFETCHT0 1024(DX)")
 	for i := range microM {
-		step(i, 24, 2*i)
-		step(i, 25, 2*i+1)
+		a := 26 + i%6
+		f.ins("VBROADCASTSS %d(SI), Z%d", 4*i, a)
+		step(a, 24, 2*i)
+		step(a, 25, 2*i+1)
 	}
 	f.ins("ADDQ $%d, SI", 4*microM)
 	f.ins("ADDQ $%d, DX", 4*microN)
