@@ -40,8 +40,9 @@ type job struct {
 	*Recipe
 	RunOptions
 	engine  engine.Engine
-	source  *source // the model to be trained
-	run     *runDir // the run's folder
+	source  *source   // the model to be trained
+	run     *runDir   // the run's folder
+	format  *template // of the conversations; nil: there are none
 	outcome *Outcome
 }
 

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -57,9 +58,13 @@ func (j *job) results(f *finished) map[string]any {
 }
 
 func writeJSON(path string, v any) error {
-	data, err := json.MarshalIndent(v, "", "  ")
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // templates are full of < and >
+	enc.SetIndent("", "  ")
+	err := enc.Encode(v)
 	if err == nil {
-		err = os.WriteFile(path, append(data, '\n'), 0o644)
+		err = os.WriteFile(path, b.Bytes(), 0o644)
 	}
 	if err != nil {
 		return fmt.Errorf("recipe: %w", err)
