@@ -1,19 +1,23 @@
 package tokenizer
 
-import "container/heap"
+import (
+	"container/heap"
+	"unicode/utf8"
+)
 
 // bpe is a byte-pair encoding model, over bytes or over characters.
 type bpe struct {
-	toks     []string // the bytes of each piece that merges can reach, "" for others
-	table    *stringTable
-	pairs    *pairTable
-	cross    *crossSet
-	byteID   [256]int32 // byte level: the symbol of each byte; else the byte-fallback piece, -1 for none
-	fallback bool       // characters outside the vocabulary become byte pieces
-	metaByte bool       // a space that falls back stands for U+2581
-	chars    bool       // symbols are characters, not bytes
-	charIDs  map[rune]int32
-	asciiIDs [128]int32
+	toks      []string // the bytes of each piece that merges can reach, "" for others
+	table     *stringTable
+	pairs     *pairTable
+	cross     *crossSet
+	byteID    [256]int32     // byte level: the symbol of each byte; else the byte-fallback piece, -1 for none
+	fallback  bool           // characters outside the vocabulary become byte pieces
+	metaByte  bool           // a space that falls back stands for U+2581
+	chars     bool           // symbols are characters, not bytes
+	lowIDs    []int32        // the symbol of each character of the basic plane, -1 for none
+	charIDs   map[rune]int32 // of others
+	bytePairs []uint32       // byte level: the order of each pair of bytes
 
 	ignoreMerges bool  // a pre-token that is a piece is that piece
 	unk          int32 // -1: characters that nothing covers are dropped
@@ -24,10 +28,7 @@ type bpe struct {
 type state struct {
 	cache cache
 	memo  [1 << memoBits]uint64 // pair of characters <<1 | 1 when the border crosses a piece, plus 2 as a mark
-	ids   []int32
-	at    []int32 // start of each symbol, and the end of the text
-	rank  []uint32
-	into  []uint32
+	sym   []symbol
 	prev  []int32
 	next  []int32
 	queue mergeQueue
@@ -146,87 +147,110 @@ func (m *bpe) appendPart(dst []int32, st *state, text []byte, from, to int) []in
 // smallMerge is the number of symbols up to which scanning all ranks for each merge beats a queue.
 const smallMerge = 48
 
+// symbol is a part of a text while it is merged.
+type symbol struct {
+	id    int32
+	at    int32  // where it starts
+	order uint32 // of the merge with the next symbol
+	rank  uint32 // of that merge, noOrder for none
+}
+
 // merge is byte-pair encoding: the pair with the lowest rank, leftmost first, merges until none does.
 func (m *bpe) merge(dst []int32, st *state, text []byte) []int32 {
-	ids, at := st.ids[:0], st.at[:0]
+	sym := st.sym[:0]
 	if m.chars {
 		for i := 0; i < len(text); {
 			r, n := runeAt(text, i)
-			id := int32(-1)
-			if r < 128 {
-				id = m.asciiIDs[r]
-			} else if v, ok := m.charIDs[r]; ok {
-				id = v
-			}
-			ids, at = append(ids, id), append(at, int32(i))
+			sym = append(sym, symbol{id: m.charID(r), at: int32(i)})
 			i += n
 		}
 	} else {
 		for i, b := range text {
-			ids, at = append(ids, m.byteID[b]), append(at, int32(i))
+			sym = append(sym, symbol{id: m.byteID[b], at: int32(i)})
 		}
 	}
-	at = append(at, int32(len(text)))
-	st.ids, st.at = ids, at
-	n := len(ids)
-	if n > smallMerge {
+	n := len(sym)
+	sym = append(sym, symbol{id: -1, at: int32(len(text))})
+	st.sym = sym
+	m.rankAll(sym, text)
+	switch {
+	case n > smallMerge:
 		n = m.mergeQueued(st, n)
-	} else if n > 1 {
-		n = m.mergeScanned(st, n)
+	case n > 1:
+		n = m.mergeScanned(sym, n)
 	}
 	for i := range n {
-		dst = m.emit(dst, st, st.ids[i], text[st.at[i]:st.at[i+1]])
+		dst = m.emit(dst, st, sym[i].id, text[sym[i].at:sym[i+1].at])
 	}
 	return dst
 }
 
-func (m *bpe) mergeScanned(st *state, n int) int {
-	ids, at := st.ids, st.at
-	if cap(st.rank) < n {
-		st.rank, st.into = make([]uint32, n+smallMerge), make([]uint32, n+smallMerge)
+// rankAll finds the merge of each symbol with its next.
+func (m *bpe) rankAll(sym []symbol, text []byte) {
+	n := len(sym) - 1
+	if m.bytePairs != nil {
+		for i := range n - 1 {
+			sym[i].order = m.bytePairs[uint32(text[i])<<8|uint32(text[i+1])]
+			sym[i].rank = m.pairs.rankOf(sym[i].order)
+		}
+	} else {
+		for i := range n - 1 {
+			m.rankPair(&sym[i], sym[i+1].id)
+		}
 	}
-	rank, into := st.rank[:n], st.into[:n]
-	for i := range n - 1 {
-		rank[i], into[i] = m.pair(ids[i], ids[i+1])
+	if n > 0 {
+		sym[n-1].rank = noOrder
 	}
+}
+
+func (m *bpe) rankPair(s *symbol, next int32) {
+	if s.id < 0 || next < 0 {
+		s.rank = noOrder
+		return
+	}
+	s.order = m.pairs.find(s.id, next)
+	s.rank = m.pairs.rankOf(s.order)
+}
+
+func (t *pairTable) rankOf(order uint32) uint32 {
+	if t.rank == nil || order == noOrder {
+		return order
+	}
+	return t.rank[order]
+}
+
+// mergeScanned merges the n symbols of sym, which has an end mark, and returns how many are left.
+func (m *bpe) mergeScanned(sym []symbol, n int) int {
 	for n > 1 {
-		best, low := 0, noRank
-		for i, r := range rank[:n-1] {
-			if r < low {
+		best, low := 0, noOrder
+		for i := range sym[:n-1] {
+			if r := sym[i].rank; r < low {
 				best, low = i, r
 			}
 		}
-		if low == noRank {
+		if low == noOrder {
 			break
 		}
-		ids[best] = int32(into[best])
-		copy(ids[best+1:n-1], ids[best+2:n])
-		copy(at[best+1:n], at[best+2:n+1])
-		copy(rank[best+1:n-1], rank[best+2:n])
-		copy(into[best+1:n-1], into[best+2:n])
+		sym[best].id = m.pairs.id[sym[best].order]
+		copy(sym[best+1:n], sym[best+2:n+1])
 		n--
 		if best < n-1 {
-			rank[best], into[best] = m.pair(ids[best], ids[best+1])
+			m.rankPair(&sym[best], sym[best+1].id)
+		} else {
+			sym[best].rank = noOrder
 		}
 		if best > 0 {
-			rank[best-1], into[best-1] = m.pair(ids[best-1], ids[best])
+			m.rankPair(&sym[best-1], sym[best].id)
 		}
 	}
 	return n
-}
-
-func (m *bpe) pair(a, b int32) (rank, id uint32) {
-	if a < 0 || b < 0 {
-		return noRank, 0
-	}
-	return m.pairs.find(a, b)
 }
 
 type mergeItem struct {
 	rank        uint32
 	pos         int32
 	left, right int32 // the symbols when it was queued; a change makes it stale
-	id          uint32
+	order       uint32
 }
 
 type mergeQueue []mergeItem
@@ -239,18 +263,16 @@ func (q mergeQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
 func (q *mergeQueue) Push(x any)   { *q = append(*q, x.(mergeItem)) }
 func (q *mergeQueue) Pop() any     { v := (*q)[len(*q)-1]; *q = (*q)[:len(*q)-1]; return v }
 
-// mergeQueued keeps candidate merges in a heap, so that a text without any cut takes n log n.
+// mergeQueued does what mergeScanned does with candidates in a heap, so that a text without any cut takes n log n.
 func (m *bpe) mergeQueued(st *state, n int) int {
-	ids, at := st.ids, st.at
+	sym := st.sym
 	prev, next := st.prev[:0], st.next[:0]
 	const gone = -2
 	st.queue = st.queue[:0]
 	for i := range n {
 		prev, next = append(prev, int32(i-1)), append(next, int32(i+1))
-		if i+1 < n {
-			if r, id := m.pair(ids[i], ids[i+1]); r != noRank {
-				st.queue = append(st.queue, mergeItem{r, int32(i), ids[i], ids[i+1], id})
-			}
+		if sym[i].rank != noOrder {
+			st.queue = append(st.queue, mergeItem{sym[i].rank, int32(i), sym[i].id, sym[i+1].id, sym[i].order})
 		}
 	}
 	heap.Init(&st.queue)
@@ -258,18 +280,18 @@ func (m *bpe) mergeQueued(st *state, n int) int {
 		if i < 0 || int(next[i]) >= n {
 			return
 		}
-		if r, id := m.pair(ids[i], ids[next[i]]); r != noRank {
-			heap.Push(&st.queue, mergeItem{r, i, ids[i], ids[next[i]], id})
+		if m.rankPair(&sym[i], sym[next[i]].id); sym[i].rank != noOrder {
+			heap.Push(&st.queue, mergeItem{sym[i].rank, i, sym[i].id, sym[next[i]].id, sym[i].order})
 		}
 	}
 	for len(st.queue) > 0 {
 		it := heap.Pop(&st.queue).(mergeItem)
 		i := it.pos
-		if ids[i] != it.left || int(next[i]) >= n || ids[next[i]] != it.right {
+		if sym[i].id != it.left || int(next[i]) >= n || sym[next[i]].id != it.right {
 			continue
 		}
 		j := next[i]
-		ids[i], ids[j] = int32(it.id), gone
+		sym[i].id, sym[j].id = m.pairs.id[it.order], gone
 		next[i] = next[j]
 		if int(next[j]) < n {
 			prev[next[j]] = i
@@ -279,12 +301,23 @@ func (m *bpe) mergeQueued(st *state, n int) int {
 	}
 	k := 0
 	for i := 0; i < n; i = int(next[i]) {
-		ids[k], at[k] = ids[i], at[i]
+		sym[k].id, sym[k].at = sym[i].id, sym[i].at
 		k++
 	}
-	at[k] = at[n]
+	sym[k].at = sym[n].at
 	st.prev, st.next = prev, next
 	return k
+}
+
+// charID is the symbol of a character, -1 when no piece holds it.
+func (m *bpe) charID(r rune) int32 {
+	if r < 1<<16 {
+		return m.lowIDs[r]
+	}
+	if id, ok := m.charIDs[r]; ok {
+		return id
+	}
+	return -1
 }
 
 // emit appends the id of a symbol, or what stands for text that has none.
@@ -319,34 +352,31 @@ func (m *bpe) finish() {
 	if !m.chars {
 		return
 	}
-	for i := range m.asciiIDs {
-		m.asciiIDs[i] = -1
+	m.lowIDs = make([]int32, 1<<16)
+	for i := range m.lowIDs {
+		m.lowIDs[i] = -1
 	}
-	virtual := int32(len(m.toks))
-	m.charIDs = make(map[rune]int32)
+	m.charIDs = map[rune]int32{}
 	set := func(r rune, id int32) {
-		if r < 128 {
-			m.asciiIDs[r] = id
+		if r < 1<<16 {
+			m.lowIDs[r] = id
 		} else {
 			m.charIDs[r] = id
 		}
 	}
 	for id, t := range m.toks {
 		if t != "" {
-			if r, n := runeAt([]byte(t), 0); n == len(t) && m.table.find([]byte(t)) == int32(id) {
+			if r, n := utf8.DecodeRuneInString(t); n == len(t) && m.table.find(view(t)) == int32(id) {
 				set(r, int32(id))
 			}
 		}
 	}
 	// A character that is no piece can still take part in a merge by its text (SentencePiece); it gets an id of its own
 	// above the vocabulary.
+	virtual := int32(len(m.toks))
 	for _, t := range m.toks {
 		for _, r := range t {
-			known := r < 128 && m.asciiIDs[r] >= 0
-			if r >= 128 {
-				_, known = m.charIDs[r]
-			}
-			if !known {
+			if m.charID(r) < 0 && virtual < 1<<symbolBits-1 {
 				set(r, virtual)
 				virtual++
 			}
@@ -354,29 +384,39 @@ func (m *bpe) finish() {
 	}
 }
 
-// pairsFromText derives merges from the pieces alone: two symbols merge when their joint text is a piece, which also
-// gives the rank (tiktoken: the id; SentencePiece: the order of scores).
-func (m *bpe) pairsFromText(rank func(id int32) uint32) {
+// rankBytes notes the merges of all pairs of bytes.
+func (m *bpe) rankBytes() {
+	m.bytePairs = make([]uint32, 1<<16)
+	for a := range 256 {
+		for b := range 256 {
+			order := noOrder
+			if left, right := m.byteID[a], m.byteID[b]; left >= 0 && right >= 0 {
+				order = m.pairs.find(left, right)
+			}
+			m.bytePairs[a<<8|b] = order
+		}
+	}
+}
+
+// pairsFromText derives merges from the pieces alone: two symbols merge when their joint text is a piece, whose place in
+// order, best first, decides (tiktoken: the ids; SentencePiece: the scores). Pieces of equal rank merge from the left.
+func (m *bpe) pairsFromText(order []int32, rank []uint32) {
 	m.pairs = newPairTable(len(m.toks) * 2)
+	m.pairs.id, m.pairs.rank = order, rank
 	symbol := func(b []byte) int32 {
+		if !m.chars && len(b) == 1 {
+			return m.byteID[b[0]]
+		}
 		if m.chars {
 			if r, n := runeAt(b, 0); n == len(b) {
-				if r < 128 {
-					return m.asciiIDs[r]
-				}
-				if id, ok := m.charIDs[r]; ok {
-					return id
-				}
-				return -1
+				return m.charID(r)
 			}
-		} else if len(b) == 1 {
-			return m.byteID[b[0]]
 		}
 		return m.table.find(b)
 	}
-	for id, t := range m.toks {
-		b := view(t)
-		if t == "" || m.table.find(b) != int32(id) {
+	for place, id := range order {
+		b := view(m.toks[id])
+		if len(b) == 0 || m.table.find(b) != id {
 			continue
 		}
 		for p := 1; p < len(b); p++ {
@@ -388,7 +428,7 @@ func (m *bpe) pairsFromText(rank func(id int32) uint32) {
 				continue
 			}
 			if right := symbol(b[p:]); right >= 0 {
-				m.pairs.add(left, right, rank(int32(id)), uint32(id))
+				m.pairs.add(left, right, uint32(place))
 			}
 		}
 	}

@@ -111,15 +111,23 @@ func (t *Tokenizer) initBytes(toks []string, merges [][2]string) error {
 	}
 	m.finish()
 	if merges == nil {
-		m.pairsFromText(func(id int32) uint32 { return uint32(id) })
+		order := make([]int32, len(toks))
+		for i := range order {
+			order[i] = int32(i)
+		}
+		m.pairsFromText(order, nil)
 	} else if err := t.addMerges(m, merges); err != nil {
 		return err
 	}
+	m.rankBytes()
 	t.model, t.bpe, t.byteLevel = m, m, true
 	return nil
 }
 
 func (t *Tokenizer) addMerges(m *bpe, merges [][2]string) error {
+	if len(merges) > maxOrder {
+		return t.fail("merges", "want at most %d, got %d", maxOrder, len(merges))
+	}
 	m.pairs = newPairTable(len(merges))
 	var joint []byte
 	for i, p := range merges {
@@ -128,7 +136,8 @@ func (t *Tokenizer) addMerges(m *bpe, merges [][2]string) error {
 		if a < 0 || b < 0 || c < 0 {
 			return t.fail(fmt.Sprintf("merges[%d]", i), "want two pieces whose joint text is a piece, got %q %q", clip(p[0]), clip(p[1]))
 		}
-		m.pairs.add(a, b, uint32(i), uint32(c))
+		m.pairs.id = append(m.pairs.id, c)
+		m.pairs.add(a, b, uint32(i))
 	}
 	return nil
 }

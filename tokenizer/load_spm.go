@@ -12,7 +12,7 @@ import (
 )
 
 // maxVocab bounds the pieces a file may declare.
-const maxVocab = 1 << 22
+const maxVocab = 1 << 20
 
 // spmModel is what a SentencePiece ModelProto (sentencepiece_model.proto) says that encoding needs.
 type spmModel struct {
@@ -246,19 +246,24 @@ func byteOfPiece(p string) (byte, bool) {
 func (t *Tokenizer) initSPMBPE(m *spmModel, v *spmPieces) {
 	model := &bpe{toks: v.toks, chars: true, unk: v.unk, fuseUnk: true, metaByte: true, byteID: v.byteID, fallback: v.fallback}
 	// SentencePiece 0.2 orders scores as bits do: -0, the score of a trained model's first merge, comes after 0.
-	order := slices.Clone(m.scores)
-	slices.SortFunc(order, func(a, b float32) int {
-		return cmp.Or(cmp.Compare(b, a), cmp.Compare(math.Float32bits(a), math.Float32bits(b)))
+	order := make([]int32, len(m.scores))
+	for i := range order {
+		order[i] = int32(i)
+	}
+	slices.SortFunc(order, func(a, b int32) int {
+		x, y := m.scores[a], m.scores[b]
+		return cmp.Or(cmp.Compare(y, x), cmp.Compare(math.Float32bits(x), math.Float32bits(y)), cmp.Compare(a, b))
 	})
-	rankOf := make(map[uint32]uint32, len(order))
-	for _, s := range order {
-		if _, ok := rankOf[math.Float32bits(s)]; !ok {
-			rankOf[math.Float32bits(s)] = uint32(len(rankOf))
+	rank := make([]uint32, len(order))
+	for i := 1; i < len(order); i++ {
+		rank[i] = rank[i-1]
+		if math.Float32bits(m.scores[order[i]]) != math.Float32bits(m.scores[order[i-1]]) {
+			rank[i]++
 		}
 	}
 	model.table = newStringTable(model.toks)
 	model.finish()
-	model.pairsFromText(func(id int32) uint32 { return rankOf[math.Float32bits(m.scores[id])] })
+	model.pairsFromText(order, rank)
 	t.model, t.bpe = model, model
 }
 

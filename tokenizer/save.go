@@ -324,12 +324,9 @@ func (t *Tokenizer) Merges() [][3]int32 {
 		rank uint32
 	}
 	var list []merge
-	for _, s := range t.bpe.pairs.slots {
-		if s.key != 0 {
-			k := s.key - 1
-			list = append(list, merge{[3]int32{int32(k >> 32), int32(uint32(k)), int32(s.id)}, s.rank})
-		}
-	}
+	t.bpe.pairs.each(func(left, right int32, order uint32) {
+		list = append(list, merge{[3]int32{left, right, t.bpe.pairs.id[order]}, t.bpe.pairs.rankOf(order)})
+	})
 	length := func(id int32) int {
 		if int(id) < len(t.bpe.toks) {
 			return len(t.bpe.toks[id])

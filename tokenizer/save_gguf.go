@@ -179,18 +179,16 @@ func (t *Tokenizer) pieceScores(rows int) ([]float32, error) {
 	}
 	byID := map[int32]*made{}
 	var pieces []*made
-	for _, s := range t.bpe.pairs.slots {
-		if s.key == 0 {
-			continue
-		}
-		m := byID[int32(s.id)]
+	t.bpe.pairs.each(func(_, _ int32, order uint32) {
+		id, rank := t.bpe.pairs.id[order], t.bpe.pairs.rankOf(order)
+		m := byID[id]
 		if m == nil {
-			m = &made{int32(s.id), s.rank, s.rank}
-			byID[m.id] = m
+			m = &made{id, rank, rank}
+			byID[id] = m
 			pieces = append(pieces, m)
 		}
-		m.from, m.to = min(m.from, s.rank), max(m.to, s.rank)
-	}
+		m.from, m.to = min(m.from, rank), max(m.to, rank)
+	})
 	slices.SortFunc(pieces, func(a, b *made) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to)) })
 	score := float32(0)
 	for i, m := range pieces {

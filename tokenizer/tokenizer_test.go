@@ -56,24 +56,23 @@ func TestQueuedMergesEqualScanned(t *testing.T) {
 	m := builtin(t).bpe
 	text := strings.Repeat("once upon a time 小猫和小狗 ", 5)
 	for n := range len(text) {
-		st := new(state)
-		setup := func() int {
-			st.ids, st.at = st.ids[:0], st.at[:0]
+		setup := func() *state {
+			st := new(state)
 			for i := range n {
-				st.ids, st.at = append(st.ids, m.byteID[text[i]]), append(st.at, int32(i))
+				st.sym = append(st.sym, symbol{id: m.byteID[text[i]], at: int32(i)})
 			}
-			st.at = append(st.at, int32(n))
-			return n
+			st.sym = append(st.sym, symbol{id: -1, at: int32(n)})
+			m.rankAll(st.sym, []byte(text[:n]))
+			return st
 		}
-		k := m.mergeScanned(st, setup())
-		want := append([]int32(nil), st.ids[:k]...)
-		k2 := m.mergeQueued(st, setup())
-		if k2 != k {
+		a, b := setup(), setup()
+		k := m.mergeScanned(a.sym, n)
+		if k2 := m.mergeQueued(b, n); k2 != k {
 			t.Fatalf("%d bytes: got %d symbols, want %d", n, k2, k)
 		}
-		for i := range want {
-			if st.ids[i] != want[i] {
-				t.Fatalf("%d bytes: symbol %d: got %d, want %d", n, i, st.ids[i], want[i])
+		for i := range k + 1 {
+			if i < k && a.sym[i].id != b.sym[i].id || a.sym[i].at != b.sym[i].at {
+				t.Fatalf("%d bytes: symbol %d: got %v, want %v", n, i, b.sym[i], a.sym[i])
 			}
 		}
 	}

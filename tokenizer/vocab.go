@@ -52,68 +52,81 @@ func (t *stringTable) find(b []byte) int32 {
 	}
 }
 
-// pairTable maps a pair of symbols to its merge: the rank (lower merges first) and the resulting id.
+// pairTable maps a pair of symbols to its merge. A slot is the left symbol, the right one and the merge's order plus 1,
+// so that a look-up touches one cache line as a rule.
 type pairTable struct {
-	slots []pairSlot
+	slots []uint64
 	shift uint
 	n     int
+	id    []int32  // what each order's merge becomes
+	rank  []uint32 // nil when orders are ranks; else orders of equal rank stand beside each other
 }
 
-type pairSlot struct {
-	key      uint64 // left<<32 | right, plus 1 so that 0 is free
-	rank, id uint32
-}
-
-const noRank = ^uint32(0)
+const (
+	symbolBits = 21
+	orderBits  = 64 - 2*symbolBits
+	noOrder    = ^uint32(0)
+	maxOrder   = 1<<orderBits - 2
+)
 
 func newPairTable(n int) *pairTable {
 	b := bits.Len(uint(n*2 + 1))
-	return &pairTable{slots: make([]pairSlot, 1<<b), shift: uint(64 - b)}
+	return &pairTable{slots: make([]uint64, 1<<b), shift: uint(64 - b)}
 }
 
 func (t *pairTable) slot(key uint64) uint64 { return key * 0x9e3779b97f4a7c15 >> t.shift }
 
-// add records a merge; of equal pairs the lower rank counts.
-func (t *pairTable) add(left, right int32, rank, id uint32) {
+// add records a merge; of equal pairs the lower order counts.
+func (t *pairTable) add(left, right int32, order uint32) {
 	if (t.n+1)*2 > len(t.slots) {
 		old := t.slots
-		t.slots, t.shift, t.n = make([]pairSlot, len(old)*2), t.shift-1, 0
+		t.slots, t.shift, t.n = make([]uint64, len(old)*2), t.shift-1, 0
 		for _, s := range old {
-			if s.key != 0 {
-				k := s.key - 1
-				t.add(int32(k>>32), int32(uint32(k)), s.rank, s.id)
+			if s != 0 {
+				t.put(s)
 			}
 		}
 	}
-	key := (uint64(uint32(left))<<32 | uint64(uint32(right))) + 1
+	t.put(uint64(left)<<(symbolBits+orderBits) | uint64(right)<<orderBits | uint64(order+1))
+}
+
+func (t *pairTable) put(entry uint64) {
 	mask := uint64(len(t.slots) - 1)
-	for i := t.slot(key); ; i = (i + 1) & mask {
-		s := &t.slots[i]
-		if s.key == 0 {
-			*s = pairSlot{key, rank, id}
+	for i := t.slot(entry >> orderBits); ; i = (i + 1) & mask {
+		s := t.slots[i]
+		if s == 0 {
+			t.slots[i] = entry
 			t.n++
 			return
 		}
-		if s.key == key {
-			if rank < s.rank {
-				s.rank, s.id = rank, id
-			}
+		if s>>orderBits == entry>>orderBits {
+			t.slots[i] = min(s, entry)
 			return
 		}
 	}
 }
 
-// find returns the rank and result of a pair, noRank when it does not merge. Negative symbols never merge.
-func (t *pairTable) find(left, right int32) (rank, id uint32) {
-	key := (uint64(uint32(left))<<32 | uint64(uint32(right))) + 1
+// find returns the order of a pair's merge, noOrder when it has none.
+func (t *pairTable) find(left, right int32) uint32 {
+	key := uint64(left)<<symbolBits | uint64(right)
 	mask := uint64(len(t.slots) - 1)
 	for i := t.slot(key); ; i = (i + 1) & mask {
-		s := &t.slots[i]
-		if s.key == key {
-			return s.rank, s.id
+		s := t.slots[i]
+		if s>>orderBits == key && s != 0 {
+			return uint32(s)&(1<<orderBits-1) - 1
 		}
-		if s.key == 0 {
-			return noRank, 0
+		if s == 0 {
+			return noOrder
+		}
+	}
+}
+
+// each visits every merge.
+func (t *pairTable) each(visit func(left, right int32, order uint32)) {
+	const mask = 1<<symbolBits - 1
+	for _, s := range t.slots {
+		if s != 0 {
+			visit(int32(s>>(symbolBits+orderBits)), int32(s>>orderBits&mask), uint32(s)&(1<<orderBits-1)-1)
 		}
 	}
 }
