@@ -32,8 +32,9 @@ type state struct {
 	prev  []int32
 	next  []int32
 	queue mergeQueue
-	best  []lattice // unigram models
-	base  int       // where the ids of the current segment start, for fusing unknowns
+	best  []lattice  // unigram models
+	ends  [2][]int32 // of pre-tokens
+	base  int        // where the ids of the current segment start, for fusing unknowns
 }
 
 // appendWord encodes one pre-token.
@@ -51,13 +52,12 @@ func (m *bpe) appendWord(dst []int32, st *state, text []byte, from, to int) []in
 		st.base = len(dst)
 		return m.appendParts(dst, st, text, from, to)
 	}
-	var k [4]uint64
+	var k partKey
 	var slot uint32
 	if n <= cacheKeyMax {
-		k = cacheKey(text, from, to, kindWord)
-		slot = cacheSlot(&k)
-		if e := st.cache.find(&k, slot); e != nil {
-			return append(dst, e.ids[:e.n]...)
+		k, slot = keyOf(text, from, to, kindWord)
+		if ids, ok := st.cache.find(&k, slot, n); ok {
+			return append(dst, ids...)
 		}
 	}
 	start := len(dst)
@@ -71,7 +71,7 @@ func (m *bpe) appendWord(dst []int32, st *state, text []byte, from, to int) []in
 		dst = m.appendParts(dst, st, text, from, to)
 	}
 	if n <= cacheKeyMax {
-		st.cache.put(&k, slot, dst[start:])
+		st.cache.put(&k, slot, n, dst[start:])
 	}
 	return dst
 }
@@ -121,23 +121,23 @@ func (m *bpe) appendParts(dst []int32, st *state, text []byte, from, to int) []i
 }
 
 func (m *bpe) appendPart(dst []int32, st *state, text []byte, from, to int) []int32 {
-	if to-from > cacheKeyMax {
+	n := to - from
+	if n > cacheKeyMax {
 		return m.merge(dst, st, text[from:to])
 	}
-	k := cacheKey(text, from, to, kindPart)
-	slot := cacheSlot(&k)
-	if e := st.cache.find(&k, slot); e != nil {
-		if m.fuseUnk && e.n > 0 && e.ids[0] == m.unk && len(dst) > st.base && dst[len(dst)-1] == m.unk {
-			return append(dst, e.ids[1:e.n]...)
+	k, slot := keyOf(text, from, to, kindPart)
+	if ids, ok := st.cache.find(&k, slot, n); ok {
+		if m.fuseUnk && len(ids) > 0 && ids[0] == m.unk && len(dst) > st.base && dst[len(dst)-1] == m.unk {
+			ids = ids[1:]
 		}
-		return append(dst, e.ids[:e.n]...)
+		return append(dst, ids...)
 	}
 	start := len(dst)
 	base := st.base
 	st.base = start // what is remembered must not depend on what came before
 	dst = m.merge(dst, st, text[from:to])
 	st.base = base
-	st.cache.put(&k, slot, dst[start:])
+	st.cache.put(&k, slot, n, dst[start:])
 	if m.fuseUnk && len(dst) > start && start > base && dst[start] == m.unk && dst[start-1] == m.unk {
 		dst = append(dst[:start], dst[start+1:]...)
 	}

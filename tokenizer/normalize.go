@@ -2,7 +2,9 @@ package tokenizer
 
 import (
 	"bytes"
+	"sync"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
 )
@@ -23,10 +25,46 @@ func normalize(steps []normStep, text []byte) []byte {
 type formStep struct{ form norm.Form }
 
 func (s formStep) apply(text []byte) []byte {
+	if s.form == norm.NFC && plainNFC(text) {
+		return text
+	}
 	if s.form.IsNormal(text) {
 		return text
 	}
 	return s.form.Bytes(text)
+}
+
+// inert holds the characters of the basic plane that NFC leaves alone whatever stands beside them, a bit each.
+var inert = sync.OnceValue(func() *[1 << 10]uint64 {
+	t := new([1 << 10]uint64)
+	var buf [utf8.UTFMax]byte
+	for r := rune(0); r < 1<<16; r++ {
+		if r >= 0xd800 && r < 0xe000 {
+			continue
+		}
+		b := buf[:utf8.EncodeRune(buf[:], r)]
+		if p := norm.NFC.Properties(b); p.CCC() == 0 && p.BoundaryBefore() && norm.NFC.IsNormal(b) {
+			t[r>>6] |= 1 << (r & 63)
+		}
+	}
+	return t
+})
+
+// plainNFC reports whether a text consists of such characters.
+func plainNFC(text []byte) bool {
+	t := inert()
+	for i := 0; i < len(text); {
+		if text[i] < utf8.RuneSelf {
+			i++
+			continue
+		}
+		r, n := runeAt(text, i)
+		if r >= 1<<16 || t[r>>6]&(1<<(r&63)) == 0 {
+			return false
+		}
+		i += n
+	}
+	return true
 }
 
 // prependStep puts a string before each segment that is not empty.
@@ -133,6 +171,12 @@ func (s *spmStep) apply(text []byte) []byte {
 	head := len(out)
 	space := s.removeSpaces
 	for i := 0; i < len(text); {
+		if n := s.plain(text[i:]); n > 0 {
+			out = append(out, text[i:i+n]...)
+			space = false
+			i += n
+			continue
+		}
 		part, n := s.prefix(text[i:])
 		i += n
 		for space && len(part) > 0 && part[0] == ' ' {
@@ -160,6 +204,30 @@ func (s *spmStep) apply(text []byte) []byte {
 	return out
 }
 
+// plain returns the length of a run of characters at the start of text that stay as they are.
+func (s *spmStep) plain(text []byte) int {
+	i := 0
+	for i < len(text) {
+		b := text[i]
+		if s.keep != nil && s.keep.starts[b] || b == ' ' {
+			break
+		}
+		if b < utf8.RuneSelf {
+			if s.charsmap != nil && (i+1 == len(text) || text[i+1] >= utf8.RuneSelf || !s.charsmap.plainASCII[b]) {
+				break
+			}
+			i++
+			continue
+		}
+		r, n := runeAt(text, i)
+		if r == metaSpace || s.charsmap != nil && s.charsmap.mayStart(r) {
+			break
+		}
+		i += n
+	}
+	return i
+}
+
 func (s *spmStep) prefix(text []byte) (part []byte, n int) {
 	if s.keep != nil {
 		for _, a := range s.keep.first[text[0]] {
@@ -183,6 +251,9 @@ type charsmap struct {
 	units []uint32
 	to    []byte
 	file  []byte // as it was read
+
+	plainASCII [utf8.RuneSelf]bool // characters that stay as they are before another ASCII character
+	start      [1 << 10]uint64     // characters of the basic plane with which a mapped string starts
 }
 
 // newCharsmap reads the size of the trie in bytes (little endian), the trie and the replacements.
@@ -199,13 +270,49 @@ func newCharsmap(b []byte) (*charsmap, bool) {
 		p := b[4+4*i:]
 		c.units[i] = uint32(p[0]) | uint32(p[1])<<8 | uint32(p[2])<<16 | uint32(p[3])<<24
 	}
+	c.index()
 	return c, true
 }
 
+// index notes which characters need no look-up.
+func (c *charsmap) index() {
+	for a := range utf8.RuneSelf {
+		_, n := c.longest([]byte{byte(a)})
+		c.plainASCII[a] = n == 0
+		for b := range utf8.RuneSelf {
+			c.plainASCII[a] = c.plainASCII[a] && !c.walks([]byte{byte(a), byte(b)})
+		}
+	}
+	var buf [utf8.UTFMax]byte
+	for r := rune(0); r < 1<<16; r++ {
+		if c.walks(buf[:utf8.EncodeRune(buf[:], r)]) {
+			c.start[r>>6] |= 1 << (r & 63)
+		}
+	}
+}
+
+// walks reports whether the trie holds a string that starts with s.
+func (c *charsmap) walks(s []byte) bool {
+	pos := trieOffset(c.units[0])
+	for _, b := range s {
+		pos ^= uint32(b)
+		if b == 0 || int(pos) >= len(c.units) || c.units[pos]&(1<<31|0xff) != uint32(b) {
+			return false
+		}
+		pos ^= trieOffset(c.units[pos])
+	}
+	return true
+}
+
+func (c *charsmap) mayStart(r rune) bool {
+	return r >= 1<<16 || c.start[r>>6]&(1<<(r&63)) != 0
+}
+
+func trieOffset(u uint32) uint32 { return u >> 10 << ((u & (1 << 9)) >> 6) }
+
 // longest returns the replacement of the longest mapped prefix of text and the prefix's length, 0 when there is none.
 func (c *charsmap) longest(text []byte) (to []byte, n int) {
-	offset := func(u uint32) uint32 { return u >> 10 << ((u & (1 << 9)) >> 6) }
-	pos := offset(c.units[0])
+	pos := trieOffset(c.units[0])
 	for i, b := range text {
 		pos ^= uint32(b)
 		if b == 0 || int(pos) >= len(c.units) {
@@ -215,7 +322,7 @@ func (c *charsmap) longest(text []byte) (to []byte, n int) {
 		if u&(1<<31|0xff) != uint32(b) {
 			break
 		}
-		pos ^= offset(u)
+		pos ^= trieOffset(u)
 		if u>>8&1 == 1 && int(pos) < len(c.units) {
 			at := int(c.units[pos] & (1<<31 - 1))
 			if at > len(c.to) {

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"strconv"
@@ -89,13 +90,28 @@ type setPattern struct {
 
 func (p *setPattern) match(text []byte, i int) int {
 	if p.space {
-		if r, n := runeAt(text, i); unicode.IsSpace(r) {
+		if r, n := runeAt(text, i); classTable().spaceRune(r) != 0 {
 			if e := p.body(text, i+n); e > i+n {
 				return e
 			}
 		}
 	}
 	return p.body(text, i)
+}
+
+// find looks for a character of the set, or a white space that may stand before one.
+func (p *setPattern) find(text []byte, i int) int {
+	for i < len(text) {
+		r, n := rune(text[i]), 1
+		if r >= utf8.RuneSelf {
+			r, n = runeAt(text, i)
+		}
+		if (p.set.has(r) || p.space && classTable().spaceRune(r) != 0) && p.match(text, i) > i {
+			return i
+		}
+		i += n
+	}
+	return i
 }
 
 func (p *setPattern) body(text []byte, i int) int {
@@ -181,6 +197,13 @@ func compileLiterals(expr string) pattern {
 		}
 	}
 	return p
+}
+
+func (p literalPattern) find(text []byte, i int) int {
+	if n := bytes.Index(text[i:], []byte(p)); n >= 0 {
+		return i + n
+	}
+	return len(text)
 }
 
 // compileSet turns the simple expressions of pre-tokenizers, one character class with an optional \s? before it, a

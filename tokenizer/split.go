@@ -6,6 +6,11 @@ type pattern interface {
 	match(text []byte, i int) int
 }
 
+// A finder also knows where the next match from text[i] on starts, the end of the text for none.
+type finder interface {
+	find(text []byte, i int) int
+}
+
 // splitBehavior says what becomes of matches and gaps, as in the Split pre-tokenizer of Hugging Face tokenizers.
 type splitBehavior uint8
 
@@ -35,6 +40,9 @@ type span struct {
 func (s *splitter) next(text []byte, i int) (end int, matched bool) {
 	if e := s.pattern.match(text, i); e > i {
 		return e, true
+	}
+	if f, ok := s.pattern.(finder); ok {
+		return f.find(text, i+charLen(text[i])), false
 	}
 	for j := i + charLen(text[i]); j < len(text); j += charLen(text[j]) {
 		if s.pattern.match(text, j) > j {
@@ -104,6 +112,37 @@ type preStep struct {
 	split       *splitter
 	prefixSpace bool // ByteLevel add_prefix_space
 	firstOnly   bool // Metaspace prepend_scheme "first": only the piece at the start of the text
+}
+
+// isolates reports whether all stages make pieces of matches and gaps, with scanners that look at nothing before them.
+func isolates(steps []preStep) bool {
+	for _, p := range steps {
+		if p.prefixSpace || p.split.behavior != splitIsolated {
+			return false
+		}
+		if _, slow := p.split.pattern.(*regexpPattern); slow {
+			return false
+		}
+	}
+	return true
+}
+
+// cut runs stages that isolate and returns where the pieces end.
+func cut(steps []preStep, text []byte, st *state) []int32 {
+	ends, spare := append(st.ends[0][:0], int32(len(text))), st.ends[1]
+	for _, p := range steps {
+		next := spare[:0]
+		i := 0
+		for _, e := range ends {
+			for i < int(e) {
+				i, _ = p.split.next(text[:e], i)
+				next = append(next, int32(i))
+			}
+		}
+		ends, spare = next, ends
+	}
+	st.ends[0], st.ends[1] = ends, spare
+	return ends
 }
 
 // pretokenize runs the stages from level on and hands each final piece to emit. first says that the piece starts the

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"bytes"
 	"fmt"
 	"runtime"
 	"sort"
@@ -192,17 +193,23 @@ func (t *Tokenizer) appendSegment(dst []int32, st *state, text []byte, first, pa
 }
 
 func (t *Tokenizer) appendPieces(dst []int32, st *state, text []byte, first bool) []int32 {
-	if s := t.pre[0].split; len(t.pre) == 1 && s != nil && s.behavior == splitIsolated {
-		if _, slow := s.pattern.(*regexpPattern); !slow {
-			for i := 0; i < len(text); {
-				e, _ := s.next(text, i)
-				dst = t.model.appendWord(dst, st, text, i, e)
-				i = e
-			}
-			return dst
-		}
+	if !isolates(t.pre) {
+		pretokenize(t.pre, text, first, func(p []byte) { dst = t.model.appendWord(dst, st, p, 0, len(p)) })
+		return dst
 	}
-	pretokenize(t.pre, text, first, func(p []byte) { dst = t.model.appendWord(dst, st, p, 0, len(p)) })
+	if s := t.pre[0].split; len(t.pre) == 1 {
+		for i := 0; i < len(text); {
+			e, _ := s.next(text, i)
+			dst = t.model.appendWord(dst, st, text, i, e)
+			i = e
+		}
+		return dst
+	}
+	i := 0
+	for _, e := range cut(t.pre, text, st) {
+		dst = t.model.appendWord(dst, st, text, i, int(e))
+		i = int(e)
+	}
 	return dst
 }
 
@@ -288,9 +295,10 @@ func (t *Tokenizer) setAdded(list []AddedToken) {
 
 // matcher finds added tokens: at each position the longest, leftmost first.
 type matcher struct {
-	first [256][]AddedToken // by first byte, longest first
-	any   bool
-	one   string // the only first byte, for a fast search
+	first  [256][]AddedToken // by first byte, longest first
+	starts [256]bool         // which bytes those are
+	any    bool
+	one    string // all first bytes
 }
 
 func newMatcher(list []AddedToken) *matcher {
@@ -298,6 +306,7 @@ func newMatcher(list []AddedToken) *matcher {
 	for _, a := range list {
 		b := a.Content[0]
 		m.first[b] = append(m.first[b], a)
+		m.starts[b] = true
 		if !strings.Contains(m.one, string([]byte{b})) {
 			m.one += string([]byte{b})
 		}
@@ -320,11 +329,10 @@ func (m *matcher) split(text []byte, admit func(from, to int) bool, emit func(pa
 	}
 	start := 0
 	for i := 0; i < len(text); {
-		list := m.first[text[i]]
-		if list == nil {
-			i++
-			continue
+		if i = m.candidate(text, i); i == len(text) {
+			break
 		}
+		list := m.first[text[i]]
 		hit := -1
 		for k := range list {
 			if s := list[k].Content; len(s) <= len(text)-i && string(text[i:i+len(s)]) == s && m.fits(&list[k], text, i) &&
@@ -360,6 +368,20 @@ func (m *matcher) split(text []byte, admit func(from, to int) bool, emit func(pa
 	if start < len(text) {
 		emit(text[start:], -1, start == 0)
 	}
+}
+
+// candidate is the next place from i on where a token may start, the end of the text for none.
+func (m *matcher) candidate(text []byte, i int) int {
+	if len(m.one) == 1 {
+		if n := bytes.IndexByte(text[i:], m.one[0]); n >= 0 {
+			return i + n
+		}
+		return len(text)
+	}
+	for i < len(text) && !m.starts[text[i]] {
+		i++
+	}
+	return i
 }
 
 func (t *classes) spaceRune(r rune) uint8 {

@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"hash/maphash"
 	"math/bits"
+	"unicode/utf8"
 )
 
 var hashSeed = maphash.MakeSeed()
@@ -138,6 +139,8 @@ type crossSet struct {
 	mask  uint64
 	n     int
 	ascii [128][2]uint64 // bit b of ascii[a]: the border a|b is inside a piece
+	tails byteFilter     // what stands before borders and is not a whole character
+	heads byteFilter     // what stands behind borders and is not a whole character
 }
 
 func crossKey(left, right []byte) uint64 {
@@ -164,7 +167,14 @@ func newCrossSet(toks []string) *crossSet {
 				for end < len(t) && end < p+4 && t[end]&0xc0 == 0x80 {
 					end++
 				}
-				c.add(crossKey([]byte(t[start:p]), []byte(t[p:end])))
+				left, right := []byte(t[start:p]), []byte(t[p:end])
+				c.add(crossKey(left, right))
+				if !utf8.Valid(left) {
+					c.tails.add(left)
+				}
+				if !utf8.Valid(right) {
+					c.heads.add(right)
+				}
 			}
 			start = p
 		}
@@ -214,7 +224,18 @@ func (c *crossSet) has(key uint64) bool {
 
 // crosses reports whether any piece holds the border between two whole characters, or parts of them on either side.
 func (c *crossSet) crosses(left, right []byte) bool {
-	for i := range left {
+	if c.has(crossKey(left, right)) {
+		return true
+	}
+	for j := 1; j < len(right); j++ {
+		if c.heads.has(right[:j]) && c.has(crossKey(left, right[:j])) {
+			return true
+		}
+	}
+	for i := 1; i < len(left); i++ {
+		if !c.tails.has(left[i:]) {
+			continue
+		}
 		for j := 1; j <= len(right); j++ {
 			if c.has(crossKey(left[i:], right[:j])) {
 				return true
@@ -223,3 +244,17 @@ func (c *crossSet) crosses(left, right []byte) bool {
 	}
 	return false
 }
+
+// byteFilter is a set of strings of at most three bytes that may hold a few more.
+type byteFilter [1 << 10]uint64
+
+func filterBit(b []byte) uint32 {
+	h := uint32(len(b))
+	for _, c := range b {
+		h = h<<8 | uint32(c)
+	}
+	return h * 0x9e3779b1 >> 16
+}
+
+func (f *byteFilter) add(b []byte)      { h := filterBit(b); f[h>>6] |= 1 << (h & 63) }
+func (f *byteFilter) has(b []byte) bool { h := filterBit(b); return f[h>>6]&(1<<(h&63)) != 0 }
