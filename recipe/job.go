@@ -76,7 +76,11 @@ func runStage(ctx context.Context, r *Recipe, o RunOptions) (_ *Outcome, err err
 		return nil, r.Errorf("finetuning_type", "%s cannot be run with stage: %s", r.Method.FinetuningType, r.Method.Stage)
 	}
 	j.sayNotes()
-	if j.run, err = openRunDir(j); err != nil {
+	open := openRunDir
+	if r.Method.Stage == "rft" {
+		open = openAnswersDir
+	}
+	if j.run, err = open(j); err != nil {
 		return nil, err
 	}
 	defer j.run.close()

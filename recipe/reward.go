@@ -200,15 +200,19 @@ func (r *rows) questions(st *data.Step) ([]question, error) {
 			if err != nil {
 				return nil, err
 			}
-			q := question{ids: s.Sequences[0].IDs, extra: maps.Clone(s.Extra), where: fmt.Sprintf("%s:%d", s.File, s.Line)}
-			q.text = r.decode(q.ids)
-			for _, name := range goldColumns {
-				if q.gold = s.Extra[name]; q.gold != "" {
-					break
-				}
-			}
-			list = append(list, q)
+			list = append(list, r.question(s))
 		}
 	}
 	return list, nil
+}
+
+func (r *rows) question(s *data.Sample) question {
+	q := question{ids: s.Sequences[0].IDs, extra: maps.Clone(s.Extra), where: fmt.Sprintf("%s:%d", s.File, s.Line)}
+	q.text = r.decode(q.ids)
+	for _, name := range goldColumns {
+		if q.gold = s.Extra[name]; q.gold != "" {
+			break
+		}
+	}
+	return q
 }

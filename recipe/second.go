@@ -22,6 +22,7 @@ type second struct {
 	source *source           // where its weights come from; nil: the trained model's store
 	head   *train.ScalarHead // in value_head.safetensors beside them; nil: none
 	states []*graph.StateSpec
+	filled func() error // called when it has its weights; nil: nothing
 }
 
 // reader reads batches with the model in training.
@@ -59,9 +60,18 @@ func (j *job) reference() (*second, error) {
 
 // fill gives a second model its weights.
 func (s *second) fill() error {
-	if s.source == nil {
+	if s.source != nil {
+		if err := s.load(); err != nil {
+			return err
+		}
+	}
+	if s.filled == nil {
 		return nil
 	}
+	return s.filled()
+}
+
+func (s *second) load() error {
 	if s.source.files == nil {
 		return weights.Init(s.Store, s.states, uint64(s.job.Optim.Seed))
 	}

@@ -6,9 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"danlu/engine"
@@ -288,5 +291,104 @@ func TestStagePPOWithRewardModel(t *testing.T) {
 	t.Logf("rewards from %v to %v", before, after)
 	if !(after > before) {
 		t.Errorf("rewards from %v to %v", before, after)
+	}
+}
+
+func TestStageDistill(t *testing.T) {
+	teacher := answeringModel(t)
+	data := writeRows(t, sums(25)...)
+	words := func(more ...string) []string {
+		return scratch(append([]string{"stage=distill", "teacher_model=" + teacher, "dataset=" + data, "output_dir=" + t.TempDir(), "cutoff_len=32",
+			"per_device_train_batch_size=9", "learning_rate=3e-3", "tokenizer_name_or_path=" + teacher}, more...)...)
+	}
+	for _, o := range [][]string{{"distill_loss=forward_kl"}, {"distill_loss=reverse_kl", "distill_temperature=2"}, {"distill_loss=jsd", "distill_alpha=0.3"}, {"distill_loss=forward_kl", "distill_top_k=5"}} {
+		_, lines := runRecipe(t, context.Background(), words(append(o, "num_train_epochs=6", "val_size=5", "eval_strategy=epoch")...)...)
+		first, end := lines[0]["divergence"].(float64), last(lines, "divergence")
+		if !(end < 0.85*first) || !(last(lines, "eval_divergence") > 0) {
+			t.Errorf("%v: divergence from %v to %v", o, first, end)
+		}
+	}
+	// The teacher's answers, drawn here and by an endpoint.
+	dir, lines := runRecipe(t, context.Background(), words("distill_loss=sequence", "max_new_tokens=12", "num_train_epochs=4", "temperature=0")...)
+	if !(last(lines, "loss") < lines[0]["loss"].(float64)) {
+		t.Errorf("loss from %v to %v", lines[0]["loss"], last(lines, "loss"))
+	}
+	if answers := readLines(t, filepath.Join(dir, "answers", "answers.jsonl")); len(answers) < 20 {
+		t.Errorf("%d answers", len(answers))
+	}
+	calls := atomic.Int64{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := calls.Add(1)
+		if n == 1 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		finish := "stop"
+		if n == 2 {
+			finish = "length"
+		}
+		fmt.Fprintf(w, `{"choices":[{"message":{"content":"\\boxed{4}"},"finish_reason":%q}]}`, finish)
+	}))
+	defer server.Close()
+	dir, _ = runRecipe(t, context.Background(), words("distill_loss=sequence", "teacher_model=some-name", "teacher_api_base="+server.URL, "num_train_epochs=1")...)
+	answers := readLines(t, filepath.Join(dir, "answers", "answers.jsonl"))
+	if len(answers) != 24 { // one of 25 was cut off
+		t.Errorf("%d answers of the endpoint", len(answers))
+	}
+}
+
+func TestStageRejectionSampling(t *testing.T) {
+	words := func(dir string) []string {
+		return []string{"stage=rft", "model_name_or_path=" + answeringModel(t), "dataset=" + writeRows(t, fours(25)...), "output_dir=" + dir, "cutoff_len=32",
+			"num_generations=6", "max_completion_length=12", "reward_funcs=accuracy", "keep_per_prompt=2", "disable_shuffling=true"}
+	}
+	whole := t.TempDir()
+	r, err := Parse(nil, "test", append(words(whole), "quiet=true", "template=default", "finetuning_type=full"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	newEngine := func(string, int) (engine.Engine, error) { return cpu.New(cpu.Options{Threads: 2}) }
+	out, err := Run(context.Background(), r, RunOptions{NewEngine: newEngine, Stderr: os.Stderr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := readLines(t, filepath.Join(whole, "rft.jsonl"))
+	kept := out[0].Results["kept"].(float64)
+	if kept == 0 || float64(len(lines)) != kept {
+		t.Errorf("%d lines, %v kept", len(lines), kept)
+	}
+	for _, l := range lines {
+		said := l["messages"].([]any)
+		if text := said[len(said)-1].(map[string]any)["content"]; text != "\\boxed{4}" {
+			t.Errorf("kept %q", text)
+		}
+	}
+	if p1, pn := out[0].Results["pass@1"].(float64), out[0].Results["pass@6"].(float64); !(p1 > 0 && p1 < pn && pn <= 1) {
+		t.Errorf("pass@1 %v, pass@6 %v", p1, pn)
+	}
+	// What was lost behind the last whole part is drawn again, the same.
+	want, err := os.ReadFile(filepath.Join(whole, "rft.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(whole, "answers", "progress.json")
+	var state answered
+	readGolden(t, path, &state)
+	state.Prompts, state.Bytes = 0, 0
+	if err := writeJSON(path, state); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Run(context.Background(), r, RunOptions{NewEngine: newEngine, Stderr: os.Stderr}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(filepath.Join(whole, "rft.jsonl"))
+	if err != nil || string(got) != string(want) {
+		t.Errorf("drawn again, other answers were kept (%v)", err)
+	}
+	// The dataset trains.
+	_, metrics := runRecipe(t, context.Background(), "stage=sft", "model_name_or_path="+answeringModel(t), "dataset=rft", "dataset_dir="+whole, "output_dir="+t.TempDir(),
+		"cutoff_len=64", "per_device_train_batch_size=8", "max_steps=2")
+	if !(last(metrics, "loss") > 0) {
+		t.Error("no loss")
 	}
 }

@@ -114,7 +114,7 @@ func (j *job) reinforce(ctx context.Context, answers, each int) (_ *reinforced, 
 	recipe := *j.Recipe
 	recipe.Optim.BatchSize, recipe.Optim.Accumulation, recipe.Data.CutoffLen = answers/each, 1, limit
 	prompts.Recipe = &recipe
-	if r.rows, err = prompts.rows(ctx, tok, &data.PromptEncoder{Template: format, CutoffLen: limit}); err != nil {
+	if r.rows, err = prompts.rows(ctx, tok, &questionEncoder{data.PromptEncoder{Template: format, CutoffLen: limit}}); err != nil {
 		return nil, err
 	}
 	if r.model, err = j.model(tok); err != nil {

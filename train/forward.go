@@ -34,6 +34,16 @@ func HiddenRows(b *nn.Build, m family.Model, targets *graph.Value) map[string]*g
 	return map[string]*graph.Value{"hidden": graph.Convert(m.Hidden(b), dtype.F32)}
 }
 
+// BestTokens reads a model's k most probable next tokens at each place among the first vocabulary ids: ids [B, T, k] and
+// their probabilities probs, which add up to one.
+func BestTokens(k, vocabulary int, temperature float64) Reading {
+	return func(b *nn.Build, m family.Model, targets *graph.Value) map[string]*graph.Value {
+		z := graph.Cut(b.Logits(m.Hidden(b), m.Head(b)), 2, 0, vocabulary)
+		best, ids := graph.Top(z, k)
+		return map[string]*graph.Value{"ids": ids, "probs": graph.SoftmaxOf(graph.MulScalar(best, 1/temperature))}
+	}
+}
+
 // Forward reads batches with a model: a second model, or the one that is trained as it is now.
 type Forward struct {
 	Engine  engine.Engine
