@@ -72,11 +72,7 @@ func Inspect(name string) (*Inspection, error) {
 	if err := in.vocabulary(name); err != nil {
 		return nil, err
 	}
-	id := ""
-	if g, ok := src.(*weights.GGUF); ok {
-		id, _ = g.File().Text("general.license")
-	}
-	l := LicenseOf(name, id)
+	l := (&Checkpoint{Weights: src}).license(name)
 	in.License, in.LicenseName, in.LicenseSource, in.Commercial = l.ID, l.Name, l.Source, l.Commercial
 	return in, in.memory(model)
 }
@@ -124,6 +120,11 @@ func (in *Inspection) stored(m Model, src weights.Source) error {
 		return err
 	}
 	in.DTypes = map[string]int64{}
+	return in.add(src)
+}
+
+// add counts the tensors of a checkpoint.
+func (in *Inspection) add(src weights.Source) error {
 	for _, n := range src.Names() {
 		d, shape, err := src.Describe(n)
 		if err != nil {

@@ -3,6 +3,7 @@ package weights
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"danlu/engine"
 	"danlu/format/safetensors"
 	"danlu/graph"
+	"danlu/internal/atomicfile"
 	"danlu/kernel"
 	"danlu/tensor"
 )
@@ -28,51 +30,30 @@ const defaultShard = 5_000_000_000
 // Save writes the parameters and buffers among specs into dir: model.safetensors, or where they are more than
 // ShardBytes, model-00001-of-0000N.safetensors and so on with an index.
 func Save(dir string, store engine.Store, specs []*graph.StateSpec, opts SaveOptions) error {
-	shards, total := plan(specs, opts)
-	metadata := map[string]string{"format": "pt"} // transformers refuses files without it
-	get := func(i safetensors.Info) (*tensor.Tensor, error) {
+	return writeShards(dir, savedTensors(specs, opts), opts.ShardBytes, func(i safetensors.Info, w io.Writer) error {
 		t, err := store.Get(i.Name)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			t, err = convert(t, i.DType)
 		}
-		return convert(t, i.DType)
-	}
-	if len(shards) == 1 {
-		return safetensors.Write(filepath.Join(dir, "model.safetensors"), shards[0], metadata, get)
-	}
-	files := map[string]string{}
-	for k, infos := range shards {
-		name := fmt.Sprintf("model-%05d-of-%05d.safetensors", k+1, len(shards))
-		for _, i := range infos {
-			files[i.Name] = name
+		if err == nil {
+			_, err = w.Write(t.Data)
 		}
-		if err := safetensors.Write(filepath.Join(dir, name), infos, metadata, get); err != nil {
-			return err
-		}
-	}
-	index, err := json.MarshalIndent(map[string]any{"metadata": map[string]any{"total_size": total}, "weight_map": files}, "", "  ")
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, indexFile), append(index, '\n'), 0o644)
-	}
-	if err != nil {
-		return fmt.Errorf("weights: %w", err)
-	}
-	return nil
+		return err
+	})
 }
 
 // SavedBytes is the size of the tensors that Save writes.
 func SavedBytes(specs []*graph.StateSpec, opts SaveOptions) int64 {
-	_, total := plan(specs, opts)
+	total := int64(0)
+	for _, i := range savedTensors(specs, opts) {
+		total += i.Bytes()
+	}
 	return total
 }
 
-// plan spreads the tensors over files, in the order of specs.
-func plan(specs []*graph.StateSpec, opts SaveOptions) (shards [][]safetensors.Info, total int64) {
-	limit := opts.ShardBytes
-	if limit <= 0 {
-		limit = defaultShard
-	}
-	size := limit // of the open shard: the first tensor opens one
+// savedTensors lists the tensors that Save writes, in the order of specs.
+func savedTensors(specs []*graph.StateSpec, opts SaveOptions) []safetensors.Info {
+	var infos []safetensors.Info
 	for _, spec := range specs {
 		if spec.Role != graph.Param && spec.Role != graph.Buffer {
 			continue
@@ -82,15 +63,51 @@ func plan(specs []*graph.StateSpec, opts SaveOptions) (shards [][]safetensors.In
 			if opts.DType != nil {
 				info.DType = opts.DType(info.Name)
 			}
-			if size+info.Bytes() > limit {
-				shards, size = append(shards, nil), 0
-			}
-			shards[len(shards)-1] = append(shards[len(shards)-1], info)
-			size += info.Bytes()
-			total += info.Bytes()
+			infos = append(infos, info)
 		}
 	}
-	return shards, total
+	return infos
+}
+
+// writeShards spreads tensors over files of at most limit bytes (0: 5 GB) and writes them, the index last.
+func writeShards(dir string, infos []safetensors.Info, limit int64, emit func(safetensors.Info, io.Writer) error) error {
+	if limit <= 0 {
+		limit = defaultShard
+	}
+	shards := [][]safetensors.Info{nil}
+	var size, total int64 // of the open shard, of all
+	for _, i := range infos {
+		if size > 0 && size+i.Bytes() > limit {
+			shards, size = append(shards, nil), 0
+		}
+		shards[len(shards)-1] = append(shards[len(shards)-1], i)
+		size, total = size+i.Bytes(), total+i.Bytes()
+	}
+	metadata := map[string]string{"format": "pt"} // transformers refuses files without it
+	if len(shards) == 1 {
+		return safetensors.Stream(filepath.Join(dir, "model.safetensors"), shards[0], metadata, emit)
+	}
+	files := map[string]string{}
+	for k, shard := range shards {
+		name := fmt.Sprintf("model-%05d-of-%05d.safetensors", k+1, len(shards))
+		for _, i := range shard {
+			files[i.Name] = name
+		}
+		if err := safetensors.Stream(filepath.Join(dir, name), shard, metadata, emit); err != nil {
+			return err
+		}
+	}
+	index, err := json.MarshalIndent(map[string]any{"metadata": map[string]any{"total_size": total}, "weight_map": files}, "", "  ")
+	if err == nil {
+		err = atomicfile.Write(filepath.Join(dir, indexFile), func(w io.Writer) error {
+			_, err := w.Write(append(index, '\n'))
+			return err
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("weights: %w", err)
+	}
+	return nil
 }
 
 // convert rounds a float32 tensor to what a file stores.
@@ -117,12 +134,12 @@ func convert(t *tensor.Tensor, to dtype.DType) (*tensor.Tensor, error) {
 func StoredAs(src Source, other dtype.DType) (func(name string) dtype.DType, error) {
 	types := map[string]dtype.DType{}
 	for _, n := range src.Names() {
-		t, err := src.Tensor(n)
+		d, _, err := src.Describe(n)
 		if err != nil {
 			return nil, err
 		}
-		if t.DType == dtype.F32 || t.DType == dtype.BF16 || t.DType == dtype.F16 {
-			types[n] = t.DType
+		if d == dtype.F32 || d == dtype.BF16 || d == dtype.F16 {
+			types[n] = d
 		}
 	}
 	return func(name string) dtype.DType {

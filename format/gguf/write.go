@@ -44,14 +44,14 @@ func Write(path string, metadata []KV, tensors []Info, emit func(i Info, w io.Wr
 			return err
 		}
 		for _, t := range tensors {
-			c := &counter{w: w}
+			c := &atomicfile.Counter{W: w}
 			if err := emit(t, c); err != nil {
 				return fmt.Errorf("tensor %q: %w", t.Name, err)
 			}
-			if c.n != t.Bytes() {
-				return fmt.Errorf("tensor %q: want %d bytes, got %d", t.Name, t.Bytes(), c.n)
+			if c.N != t.Bytes() {
+				return fmt.Errorf("tensor %q: want %d bytes, got %d", t.Name, t.Bytes(), c.N)
 			}
-			if _, err := w.Write(make([]byte, padding(c.n))); err != nil {
+			if _, err := w.Write(make([]byte, padding(c.N))); err != nil {
 				return err
 			}
 		}
@@ -102,17 +102,6 @@ func WriteSplit(base string, size int64, metadata []KV, tensors []Info, emit fun
 		}
 	}
 	return paths, nil
-}
-
-type counter struct {
-	w io.Writer
-	n int64
-}
-
-func (c *counter) Write(b []byte) (int, error) {
-	n, err := c.w.Write(b)
-	c.n += int64(n)
-	return n, err
 }
 
 func padding(n int64) int64 { return -n & (alignment - 1) }

@@ -28,34 +28,42 @@ const alignment = 8
 // Write writes tensors to path, beside it first and then renamed over it. get returns each tensor's value when its turn
 // comes, so that one at a time is held.
 func Write(path string, tensors []Info, metadata map[string]string, get func(Info) (*tensor.Tensor, error)) error {
-	err := atomicfile.Write(path, func(w io.Writer) error { return write(w, tensors, metadata, get) })
-	if err != nil {
-		return fmt.Errorf("safetensors: %s: %w", filepath.Base(path), err)
-	}
-	return nil
-}
-
-func write(w io.Writer, tensors []Info, metadata map[string]string, get func(Info) (*tensor.Tensor, error)) error {
-	header, err := encodeHeader(tensors, metadata)
-	if err != nil {
-		return err
-	}
-	var length [8]byte
-	binary.LittleEndian.PutUint64(length[:], uint64(len(header)))
-	if _, err := w.Write(append(length[:], header...)); err != nil {
-		return err
-	}
-	for _, info := range tensors {
+	return Stream(path, tensors, metadata, func(info Info, w io.Writer) error {
 		t, err := get(info)
 		if err != nil {
-			return fmt.Errorf("tensor %q: %w", info.Name, err)
-		}
-		if t.DType != info.DType || int64(len(t.Data)) != info.Bytes() {
-			return fmt.Errorf("tensor %q: want %v%v, got %v", info.Name, info.DType, info.Shape, t)
-		}
-		if _, err := w.Write(t.Data); err != nil {
 			return err
 		}
+		if t.DType != info.DType {
+			return fmt.Errorf("want %v%v, got %v", info.DType, info.Shape, t)
+		}
+		_, err = w.Write(t.Data)
+		return err
+	})
+}
+
+// Stream is Write for tensors that are made piece by piece: emit writes a tensor's bytes when its turn comes.
+func Stream(path string, tensors []Info, metadata map[string]string, emit func(Info, io.Writer) error) error {
+	err := atomicfile.Write(path, func(w io.Writer) error {
+		header, err := encodeHeader(tensors, metadata)
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(append(binary.LittleEndian.AppendUint64(nil, uint64(len(header))), header...)); err != nil {
+			return err
+		}
+		for _, info := range tensors {
+			c := &atomicfile.Counter{W: w}
+			if err := emit(info, c); err != nil {
+				return fmt.Errorf("tensor %q: %w", info.Name, err)
+			}
+			if c.N != info.Bytes() {
+				return fmt.Errorf("tensor %q: want %v%v of %d bytes, got %d", info.Name, info.DType, info.Shape, info.Bytes(), c.N)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("safetensors: %s: %w", filepath.Base(path), err)
 	}
 	return nil
 }

@@ -35,3 +35,16 @@ func Write(path string, fill func(w io.Writer) error) error {
 	}
 	return err
 }
+
+// Counter counts the bytes written through it.
+type Counter struct {
+	W io.Writer
+	N int64
+}
+
+// Write implements io.Writer.
+func (c *Counter) Write(b []byte) (int, error) {
+	n, err := c.W.Write(b)
+	c.N += int64(n)
+	return n, err
+}
