@@ -80,9 +80,10 @@ func (j *job) train(ctx context.Context, t training) (*finished, error) {
 	f := &finished{training: t, options: opt}
 	f.result, err = train.Run(ctx, opt)
 	bar.Done()
-	if f.result.Dir != "" {
-		j.run.path = f.result.Dir
+	if f.result.Dir == "" { // before the first step: the checkpoint to go on from does not fit
+		return nil, err
 	}
+	j.run.path = f.result.Dir
 	if err != nil {
 		return nil, &Failure{err}
 	}
