@@ -66,6 +66,15 @@ func openRunDir(j *job) (*runDir, error) {
 	return d, nil
 }
 
+// step is the step that the run goes on from.
+func (d *runDir) step() (int64, error) {
+	if d.resume == "" {
+		return 0, nil
+	}
+	s, err := train.ReadState(d.resume)
+	return s.Step, err
+}
+
 // replaceOld puts the new run in the old one's place, if that has not happened yet.
 func (d *runDir) replaceOld() error {
 	if !d.staged() {

@@ -75,7 +75,11 @@ func (j *job) train(ctx context.Context, t training) (*finished, error) {
 	if err != nil {
 		return nil, err
 	}
-	bar := j.bar(opt.Steps)
+	at, err := j.run.step()
+	if err != nil {
+		return nil, err
+	}
+	bar := progress.New(j.Stderr, progress.Options{Label: locale.Text("training", "训练"), Start: at, Total: opt.Steps, Quiet: j.Output.Quiet, Chinese: locale.Chinese()})
 	opt.Watch, opt.Completed = j.watch(bar), t.completed
 	f := &finished{training: t, options: opt}
 	f.result, err = train.Run(ctx, opt)
@@ -191,11 +195,6 @@ func (j *job) trainOptions(t training, s *train.Stepper) (train.Options, error) 
 		opt.Greater = *o.GreaterIsBetter
 	}
 	return opt, nil
-}
-
-// bar is the progress bar of a run.
-func (j *job) bar(steps int64) *progress.Bar {
-	return progress.New(j.Stderr, progress.Options{Label: locale.Text("training", "训练"), Total: steps, Quiet: j.Output.Quiet, Chinese: locale.Chinese()})
 }
 
 // watch shows a run on the bar.

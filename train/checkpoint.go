@@ -286,18 +286,27 @@ func (t *trainer) prune(newest string) error {
 	return nil
 }
 
+// ReadState reads where a checkpoint's run stood.
+func ReadState(dir string) (State, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, stateFile))
+	if err != nil {
+		return State{}, fmt.Errorf("train: %w", err)
+	}
+	var s stateJSON
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return State{}, fmt.Errorf("train: %s: %s: %w", dir, stateFile, err)
+	}
+	return s.State, nil
+}
+
 // load restores parameters, moments and the place in the data from a checkpoint.
 func (t *trainer) load(dir string) error {
 	if err := VerifyCheckpoint(dir); err != nil {
 		return err
 	}
-	raw, err := os.ReadFile(filepath.Join(dir, stateFile))
+	s, err := ReadState(dir)
 	if err != nil {
-		return fmt.Errorf("train: %w", err)
-	}
-	var s stateJSON
-	if err := json.Unmarshal(raw, &s); err != nil {
-		return fmt.Errorf("train: %s: %s: %w", dir, stateFile, err)
+		return err
 	}
 	if _, err := os.Stat(filepath.Join(dir, OptimizerFile)); err != nil {
 		return fmt.Errorf("train: %s: was saved with save_only_model and cannot be resumed; name it as model_name_or_path to go on from its weights", dir)
@@ -308,7 +317,7 @@ func (t *trainer) load(dir string) error {
 	if err := t.Loader.Restore(s.Data); err != nil {
 		return fmt.Errorf("train: %s: %w", dir, err)
 	}
-	t.state = s.State
+	t.state = s
 	return nil
 }
 
