@@ -5,7 +5,6 @@ import (
 
 	"danlu/dtype"
 	"danlu/graph"
-	"danlu/tensor"
 )
 
 // Routing is a router's choice for N tokens.
@@ -25,6 +24,34 @@ func SoftmaxRouting(logits *graph.Value, k int, renormalise bool) Routing {
 	return Routing{IDs: ids, Weights: w, Scores: p}
 }
 
+// TopSoftmaxRouting takes the K largest logits and the softmax among them (Mixtral).
+func TopSoftmaxRouting(logits *graph.Value, k int) Routing {
+	best, ids := graph.Top(logits, k)
+	return Routing{IDs: ids, Weights: graph.SoftmaxOf(best), Scores: graph.SoftmaxOf(logits)}
+}
+
+// GroupGreedyRouting is DeepSeek-V2's (arXiv:2405.04434, section 2.2.2): the K most probable experts among the best
+// groups, where a group counts as its best expert. Weights are the bare probabilities times scale.
+func GroupGreedyRouting(logits *graph.Value, k, groups, topGroups int, scale float64) Routing {
+	p := graph.SoftmaxOf(logits)
+	_, ids := graph.Top(bestGroups(graph.NoGrad(p), groups, topGroups, 1), k)
+	return Routing{IDs: ids, Weights: graph.MulScalar(graph.Take(p, ids), scale), Scores: p}
+}
+
+// bestGroups keeps the choice values [N, E] of the experts in the best groups, of which each counts as the sum of its
+// best members; the others become -Inf.
+func bestGroups(choice *graph.Value, groups, topGroups, members int) *graph.Value {
+	n, e := choice.Shape[0], choice.Last()
+	grouped := graph.ReshapeTo(choice, n, groups, e/groups)
+	best, _ := graph.Top(grouped, members)
+	_, kept := graph.Top(graph.Sum(best, -1), topGroups) // [N, TopGroups]
+	group := choice.Graph().Count(graph.Of(dtype.I32, 1, 1, groups), 2)
+	hit := graph.Convert(graph.Equal(graph.ReshapeTo(kept, n, topGroups, 1), group), dtype.F32)
+	in := graph.Greater(graph.ReshapeTo(graph.MaxOf(hit, 1), n, groups, 1), graph.ConstLike(hit, 0))
+	// Experts of other groups must lose against any score, however negative a bias makes it.
+	return graph.ReshapeTo(graph.Where(in, grouped, graph.ConstLike(grouped, math.Inf(-1))), n, e)
+}
+
 // GroupLimited is DeepSeek-V3's routing (arXiv:2412.19437, section 2.1.2): experts are chosen by sigmoid score plus a
 // bias [E], among the best TopGroups of Groups groups (a group counts as its two best experts); weights are the bare
 // scores, normalised and scaled.
@@ -36,18 +63,10 @@ type GroupLimited struct {
 
 // Route chooses from logits [N, E].
 func (r GroupLimited) Route(logits, bias *graph.Value) Routing {
-	n, e := logits.Shape[0], logits.Last()
 	scores := graph.Sigmoid(logits)
 	choice := graph.NoGrad(graph.Add(scores, bias))
 	if r.TopGroups < r.Groups {
-		grouped := graph.ReshapeTo(choice, n, r.Groups, e/r.Groups)
-		best, _ := graph.Top(grouped, 2)
-		_, kept := graph.Top(graph.Sum(best, -1), r.TopGroups) // [N, TopGroups]
-		group := logits.Graph().Count(graph.Of(dtype.I32, 1, 1, r.Groups), 2)
-		hit := graph.Convert(graph.Equal(graph.ReshapeTo(kept, n, r.TopGroups, 1), group), dtype.F32)
-		in := graph.Greater(graph.ReshapeTo(graph.MaxOf(hit, 1), n, r.Groups, 1), graph.ConstLike(hit, 0))
-		// Experts of other groups must lose against any score, however negative the bias makes it.
-		choice = graph.ReshapeTo(graph.Where(in, grouped, graph.ConstLike(grouped, math.Inf(-1))), n, e)
+		choice = bestGroups(choice, r.Groups, r.TopGroups, 2)
 	}
 	_, ids := graph.Top(choice, r.K)
 	w := graph.Take(scores, ids)
@@ -95,19 +114,6 @@ func (p Experts) Build(b *Build, l *graph.Graph, x *graph.Value, r Routing) *gra
 func (b *Build) Router(l *graph.Graph, name string, x *graph.Value, experts int, std float64) *graph.Value {
 	w := b.Weight(l, name+".weight", graph.Init{Std: std}, []string{"", "embed"}, experts, x.Last())
 	return graph.Project(graph.Convert(x, dtype.F32), w, nil, dtype.F32, dtype.F32)
-}
-
-// BalanceLoss is the Switch loss (arXiv:2101.03961) over N tokens: E · Σ_e (share of choices on e) · (mean probability
-// of e), a scalar.
-func BalanceLoss(r Routing) *graph.Value {
-	n, e := r.Scores.Shape[0], r.Scores.Last()
-	ids := graph.ReshapeTo(r.IDs, r.IDs.Len())
-	ones := tensor.New(dtype.F32, ids.Len())
-	graph.Fill(ones, 1/float64(n))
-	g := r.Scores.Graph()
-	share := graph.AddRows(graph.Zeros(g, graph.Of(dtype.F32, e)), ids, g.Const(ones))
-	mean := graph.MulScalar(graph.Sum(r.Scores, 0), 1/float64(n))
-	return graph.MulScalar(graph.Sum(graph.Mul(graph.NoGrad(share), mean)), float64(e))
 }
 
 // TapRouting names a sparse layer's router logits and choices, for a run of layers that starts at first.
