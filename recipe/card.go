@@ -6,7 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 
+	"danlu/family"
 	"danlu/internal/locale"
+	"danlu/weights"
 )
 
 // writeCard writes README.md, the model card: what was run, on what, with which result, and how to go on.
@@ -59,20 +61,17 @@ func (j *job) writeCard(f *finished) error {
 	return nil
 }
 
-// licence is what the base model's card names as its licence, "" when it names none.
+// licence is the base model's licence, "" where it is not known.
 func (j *job) licence() string {
 	if j.source.files == nil {
 		return ""
 	}
-	data, err := os.ReadFile(filepath.Join(j.source.path, "README.md"))
-	if err != nil {
-		return ""
+	id := ""
+	if g, ok := j.source.files.Weights.(*weights.GGUF); ok {
+		id, _ = g.File().Text("general.license") // many files name none
 	}
-	head, _, _ := strings.Cut(strings.TrimPrefix(string(data), "---\n"), "\n---")
-	for l := range strings.Lines(head) {
-		if v, ok := strings.CutPrefix(strings.TrimSpace(l), "license:"); ok {
-			return strings.Trim(strings.TrimSpace(v), `"'`)
-		}
+	if l := family.LicenseOf(j.source.path, id); l.ID != "unknown" {
+		return l.ID
 	}
 	return ""
 }

@@ -44,6 +44,7 @@ type job struct {
 	run     *runDir   // the run's folder
 	format  *template // of the conversations; nil: there are none
 	outcome *Outcome
+	preview func(*rows) error // in the place of training
 }
 
 // Run carries out a recipe, or the stages of a pipeline one after the other.
@@ -68,13 +69,6 @@ func Run(ctx context.Context, r *Recipe, o RunOptions) ([]*Outcome, error) {
 
 func runStage(ctx context.Context, r *Recipe, o RunOptions) (_ *Outcome, err error) {
 	j := &job{Recipe: r, RunOptions: o, outcome: &Outcome{Stage: r.Method.Stage, Dir: r.Output.Dir}}
-	do := stages[r.Method.Stage]
-	if do == nil {
-		return nil, r.Errorf("stage", "%s cannot be run; stages are %s", r.Method.Stage, strings.Join(stageNames(), ", "))
-	}
-	if methods[r.Method.FinetuningType] == nil {
-		return nil, r.Errorf("finetuning_type", "%s cannot be run with stage: %s", r.Method.FinetuningType, r.Method.Stage)
-	}
 	j.sayNotes()
 	open := openRunDir
 	if r.Method.Stage == "rft" {
@@ -84,18 +78,30 @@ func runStage(ctx context.Context, r *Recipe, o RunOptions) (_ *Outcome, err err
 		return nil, err
 	}
 	defer j.run.close()
-	if j.source, err = j.openModel("model_name_or_path", r.Model.Path, r.Model.FromScratch); err != nil {
-		return nil, err
-	}
-	defer j.source.close()
-	if j.engine, err = o.NewEngine(r.Model.Engine, r.Model.Threads); err != nil {
-		return nil, err
-	}
-	defer j.engine.Close()
-	if err := do(ctx, j); err != nil {
+	if err := j.carryOut(ctx); err != nil {
 		return nil, err
 	}
 	return j.outcome, nil
+}
+
+// carryOut opens what every stage needs and runs the stage.
+func (j *job) carryOut(ctx context.Context) (err error) {
+	do := stages[j.Method.Stage]
+	if do == nil {
+		return j.Errorf("stage", "%s cannot be run; stages are %s", j.Method.Stage, strings.Join(stageNames(), ", "))
+	}
+	if methods[j.Method.FinetuningType] == nil {
+		return j.Errorf("finetuning_type", "%s cannot be run with stage: %s", j.Method.FinetuningType, j.Method.Stage)
+	}
+	if j.source, err = j.openModel("model_name_or_path", j.Model.Path, j.Model.FromScratch); err != nil {
+		return err
+	}
+	defer j.source.close()
+	if j.engine, err = j.NewEngine(j.Model.Engine, j.Model.Threads); err != nil {
+		return err
+	}
+	defer j.engine.Close()
+	return do(ctx, j)
 }
 
 func stageNames() []string {

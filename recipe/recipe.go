@@ -154,6 +154,24 @@ func Parse(raw []byte, file string, overrides []string) (*Recipe, error) {
 	return r, nil
 }
 
+// Describe reads the description of a recipe, which need not be complete.
+func Describe(raw []byte, file string) (string, error) {
+	root, err := parseYAML(raw, file)
+	if err != nil {
+		return "", err
+	}
+	settings, err := mapping(root, file)
+	if err != nil {
+		return "", err
+	}
+	for _, s := range settings {
+		if s.key == "description" {
+			return s.value.Value, nil
+		}
+	}
+	return "", nil
+}
+
 // setting is one key with its value and place.
 type setting struct {
 	key   string

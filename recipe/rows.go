@@ -65,6 +65,9 @@ func (j *job) rows(ctx context.Context, t *tokenizer.Tokenizer, encoder data.Enc
 	if r.loader, err = data.NewLoader(set, j.LoaderOptions(pad, 0, 1)); err != nil {
 		return nil, err
 	}
+	if j.preview != nil {
+		return nil, j.preview(r)
+	}
 	if held != nil {
 		r.validation = append(r.validation, j.validation("", held, pad))
 	}
@@ -136,20 +139,15 @@ func (j *job) build(ctx context.Context, t *tokenizer.Tokenizer, encoder data.En
 	return store, attrs, nil
 }
 
-// preview shows the first sample as it is trained.
+// preview shows the first sample as it is trained, and the counts of all.
 func (r *rows) preview(colour bool) (string, error) {
-	s, err := r.set.Store.Sample(r.set.At(0))
-	if err != nil {
-		return "", err
-	}
-	text := ""
-	for i, q := range s.Sequences {
-		if i > 0 {
-			text += "\n"
-		}
-		text += data.Preview(q, r.decode, colour)
-	}
+	text, err := r.sample(0, colour)
+	return text + "\n" + r.counts(), err
+}
+
+// counts says what became of the records.
+func (r *rows) counts() string {
 	total := r.set.Store.Report().Total()
-	return text + "\n" + fmt.Sprintf(locale.Text("%d rows, %d tokens, %.1f%% scored; %d truncated, %d dropped, %d malformed", "%d 行，%d 个 token，%.1f%% 计入损失；截断 %d，丢弃 %d，格式错误 %d"),
-		total.Samples, total.Tokens, 100*float64(total.Scored)/float64(max(total.Tokens, 1)), total.Truncated+r.loader.Truncated(), total.Dropped, total.Malformed), nil
+	return fmt.Sprintf(locale.Text("%d rows, %d tokens, %.1f%% scored; %d truncated, %d dropped, %d malformed", "%d 行，%d 个 token，%.1f%% 计入损失；截断 %d，丢弃 %d，格式错误 %d"),
+		total.Samples, total.Tokens, 100*float64(total.Scored)/float64(max(total.Tokens, 1)), total.Truncated+r.loader.Truncated(), total.Dropped, total.Malformed)
 }

@@ -218,11 +218,11 @@ func (j *job) showFirst(r *rows) error {
 	if j.Output.Quiet {
 		return nil
 	}
-	text, err := r.preview(colours(j.Stderr))
+	text, err := r.preview(Colours(j.Stderr))
 	if err != nil {
 		return err
 	}
-	j.say(locale.Text("first sample as it is trained (scored text %s):\n%s", "第一条样本的训练形式（计入损失的文本%s）：\n%s"), marked(colours(j.Stderr)), text)
+	j.say(locale.Text("first sample as it is trained (scored text %s):\n%s", "第一条样本的训练形式（计入损失的文本%s）：\n%s"), marked(Colours(j.Stderr)), text)
 	return nil
 }
 
@@ -233,8 +233,8 @@ func marked(colour bool) string {
 	return locale.Text("between »«", "在 »« 之间")
 }
 
-// colours reports whether f is a terminal that shows colours.
-func colours(f *os.File) bool {
+// Colours reports whether f is a terminal that shows colours.
+func Colours(f *os.File) bool {
 	st, err := f.Stat()
 	return err == nil && st.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -60,12 +59,4 @@ func newTrain(o *options) *cobra.Command {
 	f.BoolVar(&force, "force", false, locale.Text("train although memory or disk seem too small", "即使内存或磁盘看起来不够也训练"))
 	f.BoolVar(&o.json, "json", false, locale.Text("print the results as JSON", "以 JSON 输出结果"))
 	return cmd
-}
-
-// loadRecipe reads a recipe file with key=value words behind it, or, where all words are key=value, those alone.
-func loadRecipe(args []string) (*recipe.Recipe, error) {
-	if strings.Contains(args[0], "=") {
-		return recipe.Parse(nil, locale.Text("command line", "命令行"), args)
-	}
-	return recipe.Load(args[0], args[1:])
 }

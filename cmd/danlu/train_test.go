@@ -218,3 +218,45 @@ func TestOutputDirectory(t *testing.T) {
 		t.Errorf("%d %s", status, stderr)
 	}
 }
+
+func TestBuiltinRecipes(t *testing.T) {
+	status, out, stderr := execute(t, "recipe", "list", "--json")
+	var list []described
+	if err := json.Unmarshal([]byte(out), &list); status != exitOK || err != nil || len(list) == 0 {
+		t.Fatalf("%d %s %v", status, stderr, err)
+	}
+	for _, r := range list {
+		if r.Description == "" {
+			t.Errorf("%s has no description", r.Name)
+		}
+		// Only what a user has to name is missing.
+		args := []string{r.Name, "dataset=x", "output_dir=y"}
+		if text, err := builtinRecipe(r.Name); err == nil && !strings.Contains(string(text), "\nmodel_name_or_path:") {
+			args = append(args, "model_name_or_path=z")
+		}
+		if _, err := loadRecipe(args); err != nil {
+			t.Errorf("%s: %v", r.Name, err)
+		}
+		if status, out, _ := execute(t, "recipe", "show", r.Name); status != exitOK || !strings.Contains(out, "stage: ") {
+			t.Errorf("show %s: %d %s", r.Name, status, out)
+		}
+	}
+	if status, _, stderr := execute(t, "train", "nothing_like_it"); status != exitInput || !strings.Contains(stderr, list[0].Name) {
+		t.Errorf("%d %s", status, stderr)
+	}
+}
+
+func TestDataPreview(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	args := append([]string{"data", "preview"}, tinyRun(t, out)[1:]...)
+	status, text, stderr := execute(t, append(args, "--samples", "2")...)
+	if status != exitOK || strings.Count(text, "ids [") != 2 || !strings.Contains(text, "<|endoftext|>") {
+		t.Errorf("%d %s %s", status, text, stderr)
+	}
+	if status, text, stderr := execute(t, append(args, "--svg")...); status != exitOK || !strings.HasPrefix(text, "<svg") {
+		t.Errorf("%d %.200s %s", status, text, stderr)
+	}
+	if _, err := os.Stat(out); err == nil {
+		t.Error("a preview made the output folder")
+	}
+}
