@@ -22,6 +22,8 @@ type Options struct {
 	Store     dtype.DType // of keys and values [F16]
 	Chunk     int         // most tokens of one pass [512]
 	Storage   nn.Storage  // as the store keeps the weights [float32]
+	// Prepare, if set, says what every build is to have besides: adapters.
+	Prepare func(b *nn.Build)
 }
 
 // Runner runs a model over a paged KV cache: many sequences, of which each pass extends some by some tokens.
@@ -91,6 +93,7 @@ func NewRunner(eng engine.Engine, store engine.Store, model family.Model, opts O
 			graph.Failf("%v", err)
 		}
 		b.Storage = opts.Storage
+		opts.prepare(b)
 		if _, ok := model.(family.Layouter); ok {
 			b.Mask.Prefix = g.Input("prefix", graph.Of(dtype.I32, opts.Sequences))
 		}
@@ -111,6 +114,7 @@ func NewRunner(eng engine.Engine, store engine.Store, model family.Model, opts O
 		t := graph.Of(dtype.F32, opts.Chunk, info.HiddenSize)
 		t.Rows = true
 		b := &nn.Build{G: g, Policy: opts.Policy, Storage: opts.Storage}
+		opts.prepare(b)
 		g.Output("logits", b.Logits(g.Input("rows", t), model.Head(b)))
 	})
 	if err != nil {
@@ -137,6 +141,12 @@ func NewRunner(eng engine.Engine, store engine.Store, model family.Model, opts O
 	}
 	r.rows = make([]float32, n*info.HiddenSize)
 	return r, nil
+}
+
+func (o *Options) prepare(b *nn.Build) {
+	if o.Prepare != nil {
+		o.Prepare(b)
+	}
 }
 
 func (o *Options) defaults(info family.Info) {

@@ -21,6 +21,11 @@ type trainee struct {
 	specs  []*graph.StateSpec // what model files hold
 	policy nn.Policy
 
+	// prepare says what every build of the model is to have: adapters, storage of weights; nil: nothing.
+	prepare func(b *nn.Build)
+	// base is prepare for the model as it was before the training, where that is still in the store, without the adapter
+	// that is trained; nil: the weights themselves are trained.
+	base func(b *nn.Build)
 	// trainable reports whether a parameter is trained; nil: all are.
 	trainable func(*graph.StateSpec) bool
 	// fill gives the parameters their values before the first step.

@@ -36,7 +36,7 @@ func (j *job) rollouts(m *trainee, t *tokenizer.Tokenizer, f *template, longest,
 	}
 	sequences := min(n, atOnce)
 	var err error
-	r.Runner, err = generate.NewRunner(j.engine, m.store, m.Model, generate.Options{Policy: m.policy, Context: longest + most, Sequences: sequences, Chunk: max(512, sequences)})
+	r.Runner, err = generate.NewRunner(j.engine, m.store, m.Model, generate.Options{Policy: m.policy, Prepare: m.prepare, Context: longest + most, Sequences: sequences, Chunk: max(512, sequences)})
 	return r, err
 }
 

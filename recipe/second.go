@@ -27,7 +27,7 @@ type second struct {
 
 // reader reads batches with the model in training.
 func (j *job) reader(m *trainee, reading train.Reading) *second {
-	return &second{Forward: train.Forward{Engine: j.engine, Store: m.store, Model: m.Model, Policy: m.policy, Reading: reading}, job: j}
+	return &second{Forward: train.Forward{Engine: j.engine, Store: m.store, Model: m.Model, Policy: m.policy, Reading: reading, Prepare: m.prepare}, job: j}
 }
 
 // second opens the model that a key names, in a store of its own, to be filled when it is known that it fits.
@@ -50,7 +50,12 @@ func (j *job) second(key, path string, scratch bool, reading func(*source) train
 }
 
 // reference is the model that the trained one is compared with: ref_model, else the model as it was at the start.
-func (j *job) reference() (*second, error) {
+func (j *job) reference(m *trainee) (*second, error) {
+	if j.Method.RefModel == "" && m.base != nil {
+		s := j.reader(m, train.LogProbs)
+		s.Prepare = m.base
+		return s, nil
+	}
 	logProbs := func(*source) train.Reading { return train.LogProbs }
 	if j.Method.RefModel != "" {
 		return j.second("ref_model", j.Method.RefModel, false, logProbs)

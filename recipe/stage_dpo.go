@@ -24,7 +24,7 @@ func preference(ctx context.Context, j *job) error {
 	d := &directPreference{loss: loss}
 	t := training{model: p.model, rows: p.rows, objective: loss.Objective(), prepare: d.prepare, count: countPairs}
 	if loss.NeedsReference() {
-		if d.reference, err = j.reference(); err != nil {
+		if d.reference, err = j.reference(p.model); err != nil {
 			return err
 		}
 		defer d.reference.close()

@@ -29,7 +29,7 @@ func groupPolicy(ctx context.Context, j *job) error {
 	g := &groups{reinforced: r, loss: loss}
 	t := training{model: r.model, rows: r.rows, objective: loss.Objective(), prepare: g.prepare, count: g.count, shape: r.shape, beside: r.judges.beside(), more: r.rollouts.Memory()}
 	if loss.KL != 0 {
-		if g.reference, err = j.reference(); err != nil {
+		if g.reference, err = j.reference(r.model); err != nil {
 			return err
 		}
 		defer g.reference.close()

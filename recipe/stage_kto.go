@@ -37,7 +37,7 @@ func feedback(ctx context.Context, j *job) error {
 	k := &kahnemanTversky{loss: train.KTO{Beta: j.Method.PrefBeta, DesirableWeight: j.Method.KTOChosenWeight, UndesirableWeight: j.Method.KTORejectedWeight, FTX: j.Method.PrefFtx},
 		policy: j.reader(model, train.LogProbs)}
 	defer k.policy.close()
-	if k.reference, err = j.reference(); err != nil {
+	if k.reference, err = j.reference(model); err != nil {
 		return err
 	}
 	defer k.reference.close()

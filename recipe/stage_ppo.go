@@ -30,7 +30,7 @@ func proximalPolicy(ctx context.Context, j *job) error {
 	}
 	p := &proximal{reinforced: r, policy: j.reader(r.model, train.LogProbsAndValues(head))}
 	defer p.policy.close()
-	if p.reference, err = j.reference(); err != nil {
+	if p.reference, err = j.reference(r.model); err != nil {
 		return err
 	}
 	defer p.reference.close()

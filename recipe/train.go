@@ -114,7 +114,7 @@ func (f *Failure) Unwrap() error { return f.error }
 
 // stepper compiles what does not depend on the batches.
 func (j *job) stepper(t training) (*train.Stepper, error) {
-	return train.NewStepper(train.StepConfig{Engine: j.engine, Store: t.model.store, Model: t.model.Model, Policy: t.model.policy, Objective: t.objective,
+	return train.NewStepper(train.StepConfig{Engine: j.engine, Store: t.model.store, Model: t.model.Model, Policy: t.model.policy, Objective: t.objective, Prepare: t.model.prepare,
 		Updater: j.optimizer(), Trainable: t.model.trainable, Accumulates: j.Optim.Accumulation > 1})
 }
 

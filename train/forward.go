@@ -51,6 +51,8 @@ type Forward struct {
 	Model   family.Model
 	Policy  nn.Policy
 	Reading Reading
+	// Prepare, if set, says what every build is to have: adapters, storage of weights.
+	Prepare func(b *nn.Build)
 
 	programs map[shape]engine.Program
 	used     []shape
@@ -94,6 +96,9 @@ func (f *Forward) Reserve(l Largest) (int64, error) {
 func (f *Forward) build(k shape) (*graph.Graph, error) {
 	return graph.Build(func(g *graph.Graph) {
 		b := nn.Inputs(g, f.Policy, k.p, k.b, k.t)
+		if f.Prepare != nil {
+			f.Prepare(b)
+		}
 		if k.prefix {
 			b.Mask.Prefix = g.Input("prefix", graph.Of(dtype.I32, k.b))
 		}
