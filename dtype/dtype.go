@@ -35,8 +35,9 @@ const (
 	Q5_K
 	Q6_K
 	Q8_K
-	NF4    // bitsandbytes 4-bit NormalFloat, blocks of 64 with a float32 absmax
-	Opaque // engine-private state without a host form, such as a KV cache
+	NF4       // bitsandbytes 4-bit NormalFloat, blocks of 64 with a float32 absmax
+	NF4Double // the same with an 8-bit absmax; the few scales of those are a tensor's, not a block's
+	Opaque    // engine-private state without a host form, such as a KV cache
 	count
 )
 
@@ -55,8 +56,9 @@ var infos = [count]info{
 	Q4_0: {"q4_0", 32, 18, true}, Q4_1: {"q4_1", 32, 20, true}, Q5_0: {"q5_0", 32, 22, true}, Q5_1: {"q5_1", 32, 24, true}, Q8_0: {"q8_0", 32, 34, true},
 	Q2_K: {"q2_k", 256, 84, true}, Q3_K: {"q3_k", 256, 110, true}, Q4_K: {"q4_k", 256, 144, true}, Q5_K: {"q5_k", 256, 176, true},
 	Q6_K: {"q6_k", 256, 210, true}, Q8_K: {"q8_k", 256, 292, true},
-	NF4:    {"nf4", 64, 36, true},
-	Opaque: {"opaque", 1, 0, false},
+	NF4:       {"nf4", 64, 36, true},
+	NF4Double: {"nf4_double", 64, 33, true},
+	Opaque:    {"opaque", 1, 0, false},
 }
 
 func (d DType) info() info {
@@ -74,6 +76,9 @@ func (d DType) IsFloat() bool { return d.info().float }
 
 // IsQuantized reports whether d stores values in blocks that share a scale.
 func (d DType) IsQuantized() bool { return d.info().blockLen > 1 }
+
+// IgnoresRows reports whether d's blocks run over a tensor's values in order, whatever its rows.
+func (d DType) IgnoresRows() bool { return d == NF4 || d == NF4Double }
 
 // IsInteger reports whether d holds plain integers.
 func (d DType) IsInteger() bool { return d >= U8 && d <= U64 }

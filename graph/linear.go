@@ -31,7 +31,7 @@ func (o Linear) Infer(in []Type) ([]Type, error) {
 	if o.Compute != dtype.F32 && o.Compute != dtype.BF16 && o.Compute != dtype.Q8_0 {
 		return nil, fmt.Errorf("cannot compute in %v", o.Compute)
 	}
-	if w.DType.IsQuantized() && w.Last()%w.DType.BlockLen() != 0 {
+	if w.DType.IsQuantized() && !w.DType.IgnoresRows() && w.Last()%w.DType.BlockLen() != 0 {
 		return nil, fmt.Errorf("rows of %d values are not whole blocks of %v", w.Last(), w.DType)
 	}
 	shape := slices.Clone(x.Shape)

@@ -100,6 +100,9 @@ type StateSpec struct {
 	// Axes names the logical axis of each dimension for sharding ("layers", "experts", "vocab", "embed", "heads",
 	// "kv_heads", "mlp", "" for never sharded); nil when never sharded.
 	Axes []string
+	// Plain asks for 16-bit matrices row by row, as training reads them both ways, rather than in an order that suits the
+	// products of inference.
+	Plain bool
 	// Init says how a from-scratch model fills it.
 	Init Init
 	// Cache describes the pages of a KV cache; Type is then Opaque.

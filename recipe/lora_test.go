@@ -340,3 +340,69 @@ func checkSaved(t *testing.T, a *adapted, want *safetensors.File) {
 		within(t, got, name, get(t, a.store, strings.TrimPrefix(name, filePrefix)), 0, false)
 	}
 }
+
+type qloraCase struct {
+	IDs  [][]int32 `json:"ids"`
+	Loss float64   `json:"loss"`
+}
+
+const tolDequant = 1e-7
+
+func TestGoldenQLoRA(t *testing.T) {
+	dir := numtest.Goldens(t, "training/qlora")
+	var c qloraCase
+	readJSON(t, filepath.Join(dir, "case.json"), &c)
+	want := openTensors(t, filepath.Join(dir, "expected.safetensors"))
+	codes := openTensors(t, filepath.Join(dir, "quantized.safetensors"))
+	model, _, err := family.Load(filepath.Join(dir, "base"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []dtype.DType{dtype.NF4, dtype.NF4Double} {
+		storage := nn.Storage{}
+		for _, name := range codes.Names() {
+			if w, ok := strings.CutSuffix(name, ".packed"); ok {
+				storage[w] = d
+			}
+		}
+		a := openAdapted(t, filepath.Join(dir, "base"), dir, storage)
+		a.base.Model = model
+		for w := range storage {
+			suffix := ".dequant"
+			if d == dtype.NF4 {
+				suffix = ".dequant_single"
+			}
+			within(t, codes, w+suffix, get(t, a.store, w), tolDequant, false)
+		}
+		if d == dtype.NF4Double {
+			checkQLoRA(t, a, &c, want)
+		}
+	}
+	numtest.Count(t, "training/qlora", 1)
+}
+
+// checkQLoRA holds logits, loss and gradients of an adapter on quantized weights against the reference.
+func checkQLoRA(t *testing.T, a *adapted, c *qloraCase, want *safetensors.File) {
+	t.Helper()
+	storage := func(b *nn.Build) {
+		a.prepare(b)
+		b.Adapters = nil
+	}
+	within(t, want, "base_logits", a.logits(t, c.IDs, storage), tolLoRALogits, false)
+	within(t, want, "lora_logits", a.logits(t, c.IDs, a.prepare), tolLoRALogits, false)
+	s, err := train.NewStepper(train.StepConfig{Engine: a.eng, Store: a.store, Model: a.base.Model, Policy: nn.Float32, Objective: train.CrossEntropy(0),
+		Trainable: a.file.Set.Trains, Prepare: a.prepare})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	x := batch(c.IDs)
+	r, err := s.Accumulate(context.Background(), x, 1/float64(x.Scored), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !(math.Abs(r["loss"]-c.Loss) <= 1e-5*c.Loss) {
+		t.Fatalf("loss %v, want %v", r["loss"], c.Loss)
+	}
+	checkGradients(t, want, a.store, tolLoRAGrad)
+}

@@ -6,6 +6,7 @@ import (
 
 	"danlu/dtype"
 	"danlu/graph"
+	"danlu/kernel"
 	"danlu/nn"
 	"danlu/quant"
 	"danlu/tensor"
@@ -93,7 +94,7 @@ func stored(want dtype.DType, t *tensor.Tensor) (*tensor.Tensor, error) {
 			return nil, err
 		}
 	}
-	if want == dtype.F32 || !quant.CanQuantize(want) {
+	if want == dtype.F32 || !quant.CanQuantize(want) || kernel.IsCoded(want) { // codes are made where they are kept
 		return plain, nil
 	}
 	out := tensor.New(want, t.Shape...)

@@ -16,12 +16,34 @@ import (
 
 // packs reports whether the parts of a state are packed.
 func packs(spec *graph.StateSpec) bool {
-	return (spec.Role == graph.Param || spec.Role == graph.Buffer) && kernel.CanPack(spec.Type.DType) && spec.Type.Rank() == len(spec.Stack)+2
+	d := spec.Type.DType
+	if spec.Plain && !d.IsQuantized() {
+		return false
+	}
+	return (spec.Role == graph.Param || spec.Role == graph.Buffer) && (kernel.CanPack(d) || kernel.IsCoded(d)) && spec.Type.Rank() == len(spec.Stack)+2
+}
+
+// matrixBytes is the size of one packed or coded matrix.
+func matrixBytes(d dtype.DType, out, in int) int {
+	if kernel.IsCoded(d) {
+		return kernel.CodedBytes(d, out*in)
+	}
+	return kernel.PackedBytes(d, out, in)
+}
+
+// unpackRows writes rows from, ..., from+rows-1 of a matrix as float32, of which from is a multiple of
+// kernel.PanelRows and rows at most that.
+func unpackRows(d dtype.DType, dst []float32, src []byte, in, from, rows int, scratch []float32) {
+	if kernel.IsCoded(d) {
+		kernel.Decode(d, dst[:rows*in], src, from*in)
+		return
+	}
+	kernel.UnpackPanel(d, dst, src, in, from/kernel.PanelRows, rows, scratch)
 }
 
 func packedBytes(spec *graph.StateSpec) int {
 	t := spec.PartType()
-	return spec.Parts() * kernel.PackedBytes(t.DType, t.Shape[0], t.Shape[1])
+	return spec.Parts() * matrixBytes(t.DType, t.Shape[0], t.Shape[1])
 }
 
 // packedPart is one packed matrix of the store.
@@ -44,6 +66,9 @@ func (s *store) packed(name string) *packedPart {
 }
 
 func (m *packedPart) set(name string, t *tensor.Tensor) error {
+	if kernel.IsCoded(m.typ.DType) {
+		return m.encode(name, t)
+	}
 	if t.DType != m.typ.DType || !slices.Equal(t.Shape, m.typ.Shape) || len(t.Data) != t.DType.Bytes(t.Len()) {
 		return fmt.Errorf("cpu: state %q: want %v, got %v", name, m.typ, t)
 	}
@@ -55,7 +80,22 @@ func (m *packedPart) set(name string, t *tensor.Tensor) error {
 	return nil
 }
 
+// encode codes a tensor of plain numbers.
+func (m *packedPart) encode(name string, t *tensor.Tensor) error {
+	if !slices.Equal(t.Shape, m.typ.Shape) || len(t.Data) != t.DType.Bytes(t.Len()) || !castable(t.DType) || !t.DType.IsFloat() {
+		return fmt.Errorf("cpu: state %q: want real numbers %v, got %v", name, m.typ.Shape, t)
+	}
+	wide := make([]float32, t.Len())
+	castRow(dtype.F32, unsafe.Pointer(unsafe.SliceData(wide)), t.DType, unsafe.Pointer(unsafe.SliceData(t.Data)), len(wide))
+	return kernel.Encode(m.typ.DType, m.data, wide)
+}
+
 func (m *packedPart) get(name string) (*tensor.Tensor, error) {
+	if kernel.IsCoded(m.typ.DType) {
+		t := tensor.New(dtype.F32, m.typ.Shape...)
+		kernel.Decode(m.typ.DType, t.F32(), m.data, 0)
+		return t, nil
+	}
 	if m.typ.DType.IsQuantized() {
 		return nil, fmt.Errorf("cpu: state %q: blocks of %v are packed for computing; read them from the checkpoint", name, m.typ.DType)
 	}
@@ -149,11 +189,22 @@ func (p *packedProduct) run(x kernel.Matrix, w []byte, y kernel.Matrix) {
 
 func (b *binder) packedLinear(n *node, op graph.Linear) error {
 	x, w, y := n.in[0], n.in[1], n.out[0]
-	p := b.packedProduct(n, w, leading(x.typ), op.Compute)
 	var bias *value
 	if len(n.in) > 2 {
 		bias = n.in[2]
 	}
+	if rows := leading(x.typ); unpacks(x.typ, w, rows, op.Compute) {
+		g := b.unpackedProduct(n, w, rows, op.Compute)
+		bytes := matrixBytes(w.typ.DType, g.out, g.in)
+		b.do(n, func() {
+			if bias != nil {
+				g.bias = of[float32](bias)
+			}
+			g.run(matrix(x, 0, g.in, 1), view[byte](w.ptr(), bytes), matrix(y, 0, g.out, 1), rows)
+		})
+		return nil
+	}
+	p := b.packedProduct(n, w, leading(x.typ), op.Compute)
 	b.do(n, func() {
 		if bias != nil {
 			p.Bias = of[float32](bias)
@@ -167,10 +218,15 @@ func (b *binder) packedLinear(n *node, op graph.Linear) error {
 func (b *binder) packedGroups(n *node, compute dtype.DType, back bool) error {
 	x, w, off, y := n.in[0], n.in[1], n.in[2], n.out[0]
 	rows, k, cols := x.typ.Shape[0], x.typ.Shape[1], y.typ.Shape[1]
-	one := kernel.PackedBytes(w.typ.DType, w.typ.Shape[1], w.typ.Shape[2])
+	one := matrixBytes(w.typ.DType, w.typ.Shape[1], w.typ.Shape[2])
 	var run func(e, from, m int)
 	if back {
 		g := b.gradX(n, w, rows, y.typ.DType, compute)
+		run = func(e, from, m int) {
+			g.run(matrix(x, from*k, k, 1), view[byte](unsafe.Add(w.ptr(), e*one), one), matrix(y, from*cols, cols, 1), m)
+		}
+	} else if unpacks(x.typ, w, rows, compute) {
+		g := b.unpackedProduct(n, w, rows, compute)
 		run = func(e, from, m int) {
 			g.run(matrix(x, from*k, k, 1), view[byte](unsafe.Add(w.ptr(), e*one), one), matrix(y, from*cols, cols, 1), m)
 		}
@@ -195,7 +251,7 @@ func (b *binder) packedGroups(n *node, compute dtype.DType, back bool) error {
 func (b *binder) packedGradX(n *node, compute dtype.DType) error {
 	dy, w, dx := n.in[0], n.in[1], n.out[0]
 	g := b.gradX(n, w, leading(dy.typ), dx.typ.DType, compute)
-	bytes := kernel.PackedBytes(w.typ.DType, g.out, g.in)
+	bytes := matrixBytes(w.typ.DType, g.out, g.in)
 	b.do(n, func() {
 		g.run(matrix(dy, 0, g.out, 1), view[byte](w.ptr(), bytes), matrix(dx, 0, g.in, 1), leading(dy.typ))
 	})
@@ -233,7 +289,7 @@ func (b *binder) gradX(n *node, w *value, rows int, result, compute dtype.DType)
 	own := b.floats(n, workers*size)
 	g.unpack = b.parallel((part+kernel.PanelRows-1)/kernel.PanelRows, func(worker, i int) {
 		if at := i * kernel.PanelRows; at < g.K {
-			kernel.UnpackPanel(d, g.wide()[at*g.in:], g.w, g.in, g.from/kernel.PanelRows+i, min(kernel.PanelRows, g.K-at), own()[worker*size:(worker+1)*size])
+			unpackRows(d, g.wide()[at*g.in:], g.w, g.in, g.from+at, min(kernel.PanelRows, g.K-at), own()[worker*size:(worker+1)*size])
 		}
 	})
 	if result != dtype.F32 {
@@ -277,7 +333,7 @@ func (b *binder) packedEmbedding(n *node) error {
 	rows, in, total := table.typ.Shape[0], table.typ.Shape[1], ids.typ.Len()
 	size := kernel.ScratchUnpack(in) + in
 	own := b.floats(n, size*b.engine.pool.Workers())
-	bytes := kernel.PackedBytes(table.typ.DType, rows, in)
+	bytes := matrixBytes(table.typ.DType, rows, in)
 	errs := make([]error, total)
 	run := b.parallel(total, func(worker, i int) {
 		errs[i] = nil
@@ -287,7 +343,11 @@ func (b *binder) packedEmbedding(n *node) error {
 			return
 		}
 		scratch := own()[worker*size : (worker+1)*size]
-		kernel.UnpackRow(table.typ.DType, scratch[:in], view[byte](table.ptr(), bytes), in, int(id), scratch[in:])
+		if w := view[byte](table.ptr(), bytes); kernel.IsCoded(table.typ.DType) {
+			kernel.Decode(table.typ.DType, scratch[:in], w, int(id)*in)
+		} else {
+			kernel.UnpackRow(table.typ.DType, scratch[:in], w, in, int(id), scratch[in:])
+		}
 		put(y, i*in, scratch[:in])
 	})
 	b.try(n, func() error {
@@ -306,7 +366,7 @@ func (b *binder) unpacked(n *node) error {
 	if !castable(to) {
 		return fmt.Errorf("from %v to %v is not supported", d, to)
 	}
-	one, panels := kernel.PackedBytes(d, out, in), kernel.Panels(out)
+	one, panels := matrixBytes(d, out, in), kernel.Panels(out)
 	size := kernel.ScratchUnpack(in) + kernel.PanelRows*in
 	own := b.floats(n, size*b.engine.pool.Workers())
 	matrices := tensor.Len(x.typ.Shape[:r-2])
@@ -315,7 +375,7 @@ func (b *binder) unpacked(n *node) error {
 		scratch := own()[worker*size : (worker+1)*size]
 		wide := scratch[:kernel.PanelRows*in]
 		rows := min(kernel.PanelRows, out-p*kernel.PanelRows)
-		kernel.UnpackPanel(d, wide, view[byte](unsafe.Add(x.ptr(), m*one), one), in, p, rows, scratch[len(wide):])
+		unpackRows(d, wide, view[byte](unsafe.Add(x.ptr(), m*one), one), in, p*kernel.PanelRows, rows, scratch[len(wide):])
 		at := (m*out + p*kernel.PanelRows) * in
 		castRow(to, unsafe.Add(y.ptr(), to.Bytes(at)), dtype.F32, unsafe.Pointer(&wide[0]), rows*in)
 	}))

@@ -12,6 +12,7 @@ import (
 	"danlu/dtype"
 	"danlu/engine"
 	"danlu/graph"
+	"danlu/kernel"
 	"danlu/quant"
 	"danlu/tensor"
 )
@@ -143,7 +144,11 @@ func (s *store) Set(name string, t *tensor.Tensor) error {
 	if err != nil {
 		return fmt.Errorf("ref: state %q: %w", name, err)
 	}
-	if want.DType.IsQuantized() {
+	if want.DType.IgnoresRows() {
+		if a, err = coded(want.DType, a); err != nil {
+			return fmt.Errorf("ref: state %q: %w", name, err)
+		}
+	} else if want.DType.IsQuantized() {
 		if t.DType != want.DType {
 			return fmt.Errorf("ref: state %q: want %v, got %v", name, want, t)
 		}
@@ -159,6 +164,23 @@ func (s *store) Set(name string, t *tensor.Tensor) error {
 	return nil
 }
 
+// coded is what codes of type d make of a matrix.
+func coded(d dtype.DType, a *array) (*array, error) {
+	x := make([]float32, len(a.f))
+	for i, v := range a.f {
+		x[i] = float32(v)
+	}
+	codes := make([]byte, kernel.CodedBytes(d, len(x)))
+	if err := kernel.Encode(d, codes, x); err != nil {
+		return nil, err
+	}
+	kernel.Decode(d, x, codes, 0)
+	for i, v := range x {
+		a.f[i] = float64(v)
+	}
+	return a, nil
+}
+
 // Get implements engine.Store.
 func (s *store) Get(name string) (*tensor.Tensor, error) {
 	st, i, err := s.find(name)
@@ -166,7 +188,9 @@ func (s *store) Get(name string) (*tensor.Tensor, error) {
 		return nil, err
 	}
 	t, n := st.spec.PartType(), st.spec.PartType().Len()
-	if t.DType.IsQuantized() {
+	if t.DType.IgnoresRows() {
+		t.DType = dtype.F32
+	} else if t.DType.IsQuantized() {
 		if st.blocks[i] == nil {
 			return nil, fmt.Errorf("ref: state %q: was never set", name)
 		}
