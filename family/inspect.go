@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"danlu/chat"
@@ -16,7 +17,7 @@ import (
 // Inspection is what can be said of a model without running it.
 type Inspection struct {
 	Model           string           `json:"model"`
-	Kind            string           `json:"kind"` // folder, gguf, safetensors, config or preset
+	Kind            string           `json:"kind"` // folder, gguf, file (safetensors or PyTorch), config or preset
 	Architecture    string           `json:"architecture"`
 	Family          string           `json:"family"`
 	ParamsTotal     int64            `json:"params_total"`
@@ -87,8 +88,8 @@ func (in *Inspection) open(name string) (Model, weights.Source, error) {
 	switch {
 	case strings.HasSuffix(name, ".gguf"):
 		in.Kind = "gguf"
-	case strings.HasSuffix(name, ".safetensors"):
-		in.Kind = "safetensors"
+	case slices.Contains([]string{".safetensors", ".bin", ".pt", ".pth"}, filepath.Ext(name)):
+		in.Kind = "file"
 	case !st.IsDir():
 		in.Kind = "config"
 		m, _, err := Shape(name)
@@ -144,7 +145,7 @@ func (in *Inspection) vocabulary(name string) error {
 		return nil
 	}
 	where := name
-	if in.Kind == "safetensors" {
+	if in.Kind == "file" {
 		where = filepath.Dir(name)
 	}
 	tok, err := tokenizer.Load(where)

@@ -32,10 +32,10 @@ func Open(path string, skip ...string) (*Checkpoint, error) {
 	}
 	c := &Checkpoint{Weights: src}
 	where := path
-	if g, ok := src.(*weights.GGUF); ok {
-		c.Config, err = g.Config()
+	if own, ok := src.(weights.Configured); ok {
+		c.Config, err = own.Config()
 	} else {
-		if where = filepath.Join(path, configFile); strings.HasSuffix(path, ".safetensors") {
+		if where = filepath.Join(path, configFile); isFile(path) {
 			where = filepath.Join(filepath.Dir(path), configFile)
 		}
 		c.Config, err = readConfig(where)
@@ -48,6 +48,11 @@ func Open(path string, skip ...string) (*Checkpoint, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+func isFile(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && !st.IsDir()
 }
 
 const configFile = "config.json"

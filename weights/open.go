@@ -7,10 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 
 	"danlu/dtype"
+	"danlu/format/pickle"
 	"danlu/format/safetensors"
 	"danlu/tensor"
 )
@@ -20,48 +22,53 @@ type OpenOptions struct {
 	Skip []string // file names
 }
 
-// Open opens the checkpoint in a folder or file: a GGUF file, or model.safetensors.index.json and its shards, or every
-// .safetensors file of the folder.
+// Open opens the checkpoint in a file or folder. In a folder that is the first of: safetensors, PyTorch's .bin files, each
+// with or without an index; Meta's consolidated.NN.pth; one GGUF.
 func Open(path string, opts OpenOptions) (Source, error) {
 	st, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("weights: %w", err)
 	}
 	if !st.IsDir() {
-		if strings.HasSuffix(path, ".safetensors") {
-			return openShards(path, filepath.Dir(path), []string{filepath.Base(path)}, nil)
-		}
-		if strings.HasSuffix(path, ".gguf") {
+		switch filepath.Ext(path) {
+		case ".safetensors", ".bin", ".pt", ".pth":
+			return openShards(path, filepath.Dir(path), []string{filepath.Base(path)}, "", nil)
+		case ".gguf":
 			return OpenGGUF(path)
 		}
-		return nil, fmt.Errorf("weights: %s: want a folder, a .safetensors or a .gguf file", path)
+		return nil, fmt.Errorf("weights: %s: want a folder or a .safetensors, .gguf, .bin, .pt or .pth file", path)
 	}
-	if files, where, err := readIndex(path); err != nil || files != nil {
+	for _, form := range []struct{ index, pattern string }{{indexFile, "*.safetensors"}, {"pytorch_model.bin.index.json", "pytorch_model*.bin"}} {
+		files, where, err := readIndex(path, form.index)
+		if err == nil && files == nil {
+			files, err = matching(path, form.pattern, opts.Skip)
+		}
 		if err != nil {
 			return nil, err
 		}
-		return openShards(path, path, files, where)
+		if len(files) > 0 {
+			return openShards(path, path, files, form.index, where)
+		}
 	}
-	files, err := byEnding(path, ".safetensors", opts.Skip)
-	if err != nil {
-		return nil, err
-	}
-	if len(files) > 0 {
-		return openShards(path, path, files, nil)
+	if parts, err := matching(path, "consolidated.*.pth", nil); err != nil || len(parts) > 0 {
+		if err != nil {
+			return nil, err
+		}
+		return openMeta(path, parts)
 	}
 	one, err := soleGGUF(path)
 	if err != nil {
 		return nil, err
 	}
 	if one == "" {
-		return nil, fmt.Errorf("weights: %s: holds no weights (model.safetensors, model.safetensors.index.json or one .gguf)", path)
+		return nil, fmt.Errorf("weights: %s: holds no weights (model.safetensors, pytorch_model.bin, an index of either, consolidated.00.pth, or one .gguf)", path)
 	}
 	return OpenGGUF(filepath.Join(path, one))
 }
 
 // soleGGUF is the GGUF file of a folder that holds just one, or the first part of just one that is split; "" for none.
 func soleGGUF(dir string) (string, error) {
-	files, err := byEnding(dir, ".gguf", nil)
+	files, err := matching(dir, "*.gguf", nil)
 	if err != nil {
 		return "", err
 	}
@@ -84,31 +91,23 @@ var laterPart = regexp.MustCompile(`-(\d{5})-of-\d{5}\.gguf$`)
 
 // Present reports whether a folder holds weights.
 func Present(dir string) bool {
-	if _, err := os.Stat(filepath.Join(dir, indexFile)); err == nil {
-		return true
-	}
-	for _, ending := range []string{".safetensors", ".gguf"} {
-		if files, err := byEnding(dir, ending, nil); err == nil && len(files) > 0 {
+	for _, pattern := range []string{indexFile, "*.safetensors", "pytorch_model*.bin", "pytorch_model.bin.index.json", "consolidated.*.pth", "*.gguf"} {
+		if files, err := matching(dir, pattern, nil); err == nil && len(files) > 0 {
 			return true
 		}
 	}
 	return false
 }
 
-func byEnding(dir, ending string, skip []string) ([]string, error) {
+// matching lists the files of a folder whose names match a pattern, sorted.
+func matching(dir, pattern string, skip []string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("weights: %w", err)
 	}
 	var files []string
-next:
 	for _, e := range entries {
-		for _, s := range skip {
-			if e.Name() == s {
-				continue next
-			}
-		}
-		if strings.HasSuffix(e.Name(), ending) && !e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+		if ok, _ := filepath.Match(pattern, e.Name()); ok && !e.IsDir() && !strings.HasPrefix(e.Name(), ".") && !slices.Contains(skip, e.Name()) {
 			files = append(files, e.Name())
 		}
 	}
@@ -121,14 +120,14 @@ const indexFile = "model.safetensors.index.json"
 const maxIndex = 1 << 28
 
 // readIndex reads a sharded checkpoint's index: its files, sorted, and the file of each tensor.
-func readIndex(dir string) (files []string, where map[string]string, err error) {
-	path := filepath.Join(dir, indexFile)
+func readIndex(dir, name string) (files []string, where map[string]string, err error) {
+	path := filepath.Join(dir, name)
 	st, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil, nil
 	}
 	if err == nil && st.Size() > maxIndex {
-		err = fmt.Errorf("%s: %d bytes exceed %d", indexFile, st.Size(), maxIndex)
+		err = fmt.Errorf("%s: %d bytes exceed %d", name, st.Size(), maxIndex)
 	}
 	var data []byte
 	if err == nil {
@@ -141,16 +140,16 @@ func readIndex(dir string) (files []string, where map[string]string, err error) 
 		WeightMap map[string]string `json:"weight_map"`
 	}
 	if err := json.Unmarshal(data, &index); err != nil {
-		return nil, nil, fmt.Errorf("weights: %s: %w", indexFile, err)
+		return nil, nil, fmt.Errorf("weights: %s: %w", name, err)
 	}
 	if len(index.WeightMap) == 0 {
-		return nil, nil, fmt.Errorf("weights: %s: weight_map: is empty", indexFile)
+		return nil, nil, fmt.Errorf("weights: %s: weight_map: is empty", name)
 	}
 	seen := map[string]bool{}
-	for name, file := range index.WeightMap {
+	for tensor, file := range index.WeightMap {
 		// An index is somebody else's file: it may only name files beside it.
 		if file == "" || file == "." || file == ".." || strings.ContainsAny(file, `/\:`) {
-			return nil, nil, fmt.Errorf("weights: %s: weight_map: %q: want a plain file name, got %q", indexFile, name, file)
+			return nil, nil, fmt.Errorf("weights: %s: weight_map: %q: want a plain file name, got %q", name, tensor, file)
 		}
 		if !seen[file] {
 			seen[file] = true
@@ -161,18 +160,33 @@ func readIndex(dir string) (files []string, where map[string]string, err error) 
 	return files, index.WeightMap, nil
 }
 
-// shards is a checkpoint of one or more safetensors files.
-type shards struct {
-	path  string
-	files []*safetensors.File
-	names []string
-	owner map[string]*safetensors.File
+// file is one open file of a checkpoint.
+type file interface {
+	Source
+	Guarded
 }
 
-func openShards(path, dir string, files []string, where map[string]string) (Source, error) {
-	s := &shards{path: path, owner: map[string]*safetensors.File{}}
+// openFile opens a file by its ending.
+func openFile(path string) (file, error) {
+	if strings.HasSuffix(path, ".safetensors") {
+		return safetensors.Open(path)
+	}
+	return pickle.Open(path)
+}
+
+// shards is a checkpoint of one or more files.
+type shards struct {
+	path  string
+	files []file
+	names []string
+	owner map[string]file
+}
+
+// openShards opens files of dir. where, if not nil, says which file holds which tensor; index is where that was read.
+func openShards(path, dir string, files []string, index string, where map[string]string) (Source, error) {
+	s := &shards{path: path, owner: map[string]file{}}
 	for _, name := range files {
-		f, err := safetensors.Open(filepath.Join(dir, name))
+		f, err := openFile(filepath.Join(dir, name))
 		if err != nil {
 			s.Close()
 			return nil, err
@@ -193,7 +207,7 @@ func openShards(path, dir string, files []string, where map[string]string) (Sour
 	for n, file := range where {
 		if s.owner[n] == nil {
 			s.Close()
-			return nil, fmt.Errorf("weights: %s: tensor %q is not in %s", indexFile, n, file)
+			return nil, fmt.Errorf("weights: %s: tensor %q is not in %s", index, n, file)
 		}
 	}
 	return s, nil
@@ -207,11 +221,11 @@ func (s *shards) Names() []string { return s.names }
 
 // Describe implements Source.
 func (s *shards) Describe(name string) (dtype.DType, []int, error) {
-	t, err := s.Tensor(name)
-	if err != nil {
-		return dtype.Invalid, nil, err
+	f := s.owner[name]
+	if f == nil {
+		return dtype.Invalid, nil, fmt.Errorf("weights: %s: tensor %q: is missing", s.path, name)
 	}
-	return t.DType, t.Shape, nil
+	return f.Describe(name)
 }
 
 // Tensor implements Source.

@@ -152,7 +152,7 @@ func StoredAs(src Source, other dtype.DType) (func(name string) dtype.DType, err
 
 // RemoveModel deletes the weights that Save wrote into dir, so that no shard of an earlier model stays beside a new one.
 func RemoveModel(dir string) error {
-	names, err := byEnding(dir, ".safetensors", nil)
+	names, err := matching(dir, "*.safetensors", nil)
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,11 @@ type Source interface {
 	Close() error
 }
 
+// Configured is implemented by sources that bring the model's config.json in a form of their own.
+type Configured interface {
+	Config() ([]byte, error)
+}
+
 // LoadOptions says what may be missing from or left over in a checkpoint.
 type LoadOptions struct {
 	// Ignored are name suffixes of tensors that nobody needs.

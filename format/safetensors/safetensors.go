@@ -193,6 +193,15 @@ func (f *File) Names() []string { return f.names }
 // Metadata is the header's __metadata__.
 func (f *File) Metadata() map[string]string { return f.metadata }
 
+// Describe returns a tensor's type and shape.
+func (f *File) Describe(name string) (dtype.DType, []int, error) {
+	t, err := f.Tensor(name)
+	if err != nil {
+		return dtype.Invalid, nil, err
+	}
+	return t.DType, t.Shape, nil
+}
+
 // Tensor returns a tensor without copying it.
 func (f *File) Tensor(name string) (*tensor.Tensor, error) {
 	t, ok := f.tensors[name]
