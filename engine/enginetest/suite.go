@@ -51,6 +51,7 @@ func Run(t *testing.T, newEngine func() engine.Engine, opts Options) {
 	t.Run("errors", func(t *testing.T) { testErrors(t, newEngine) })
 	t.Run("training", func(t *testing.T) { testTraining(t, newEngine) })
 	t.Run("cache", func(t *testing.T) { testCache(t, newEngine) })
+	t.Run("storage", func(t *testing.T) { testStorage(t, newEngine, opts.Supports) })
 	if opts.Threads != nil {
 		t.Run("threads", func(t *testing.T) { testThreads(t, opts.Threads) })
 	}
