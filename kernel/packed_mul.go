@@ -72,7 +72,7 @@ func (g *PackedMul) run(r runner, x Matrix, w []byte, y Matrix, scratch []float3
 		default:
 			r.Run(rows, &g.quantizing)
 		}
-		g.perTask = max(1, taskBytes/(rows*max(1, panelBytes(g.Type, g.In))))
+		g.perTask = ceilTo(max(1, taskBytes/(rows*max(1, panelBytes(g.Type, g.In)))), min(vectorPanels, panels))
 		r.Run((panels+g.perTask-1)/g.perTask, &g.panels)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -54,7 +55,7 @@ var ways = []struct {
 }
 
 // openRunner runs a model file with room for texts of the given number of tokens.
-func openRunner(t *testing.T, how inference, path string, opts generate.Options) (*generate.Runner, *opened) {
+func openRunner(t testing.TB, how inference, path string, opts generate.Options) (*generate.Runner, *opened) {
 	t.Helper()
 	m, err := openModel(path)
 	if err != nil {
@@ -257,5 +258,32 @@ func TestReplyIsIndependent(t *testing.T) {
 				t.Errorf("chunk %d, batch %d: logits differ", chunk, batch)
 			}
 		}
+	}
+}
+
+func BenchmarkRealModel(b *testing.B) {
+	path := numtest.Model(b, "SmolLM2-135M-Instruct.Q4_1.gguf")
+	for _, n := range []int{1, 512} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			r, _ := openRunner(b, inference{quant: "keep", precision: "int8"}, path, generate.Options{Context: 512})
+			s, err := r.Open()
+			if err != nil {
+				b.Fatal(err)
+			}
+			ids := make([]int32, n)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if len(s.IDs)+n > 512 || n == 1 && len(s.IDs) == 64 {
+					r.Truncate(s, 0)
+				}
+				for k := range ids {
+					ids[k] = int32((i*n + k) * 37 % 40000)
+				}
+				if _, err := r.Run(context.Background(), []generate.Work{{Sequence: s, IDs: ids, Logits: 1}}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "tokens/s")
+		})
 	}
 }

@@ -495,6 +495,12 @@ func wideVector(f *file, name string, bytes int, load func(from string, at, z in
 		f.ins("VMOVUPS %d(AX), Z%d", 64*p, p)
 	}
 	step := func(unroll int) {
+		for p := range 4 {
+			if unroll > 1 && bytes*unroll >= 64 {
+				f.ins("PREFETCHT0 2048(%s)", panels[p])
+				f.ins("PREFETCHT0 2112(%s)", panels[p])
+			}
+		}
 		for u := range unroll {
 			f.ins("VBROADCASTSS %d(SI), Z31", 4*u)
 			for p := range 4 {
