@@ -131,3 +131,20 @@ func TestEqualIsQuick(t *testing.T) {
 		}
 	}
 }
+
+func TestStatedAnswer(t *testing.T) {
+	for text, want := range map[string]float64{
+		"Ones: 5 + 8 = 13. Tens: 2 + 1 + 1 = 4. The answer is 43.": 1,
+		"The answer is 4. No: the answer is 43":                    1,
+		"答案是 43。再见":                                                1,
+		"The answer is 43.5.":                                      0,
+		"43":                                                       0,
+		"The answer is 43. So what.":                               1,
+	} {
+		for _, gold := range []string{"43", "Tens and ones. The answer is 43."} {
+			if got, err := StatedAnswer(Reply{Text: text, Gold: gold}); err != nil || got != want {
+				t.Errorf("%q: want %v, got %v (%v)", text, want, got, err)
+			}
+		}
+	}
+}

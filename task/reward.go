@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -25,6 +26,7 @@ type Reward func(r Reply) (float64, error)
 
 var rewards = map[string]Reward{
 	"accuracy":      Accuracy,
+	"stated_answer": StatedAnswer,
 	"format":        func(r Reply) (float64, error) { return one(Format(r.Text)), nil },
 	"format_strict": func(r Reply) (float64, error) { return one(FormatStrict(r.Text)), nil },
 	"tag_count":     func(r Reply) (float64, error) { return TagCount(r.Text), nil },
@@ -63,6 +65,35 @@ func Accuracy(r Reply) (float64, error) {
 	}
 	got, ok := Extract(r.Text)
 	return one(ok && Equal(got, gold)), nil
+}
+
+var statement = regexp.MustCompile(`(?i:answer is):?\s*|答案[是为]?[：:]?\s*`)
+
+// StatedAnswer is Accuracy for replies in plain words: what counts is behind the last "the answer is" (答案是), up to the
+// end of the line or sentence.
+func StatedAnswer(r Reply) (float64, error) {
+	if strings.TrimSpace(r.Gold) == "" {
+		return 0, fmt.Errorf("task: stated_answer: the sample has no reference answer")
+	}
+	all := statement.FindAllStringIndex(r.Text, -1)
+	gold := r.Gold
+	if at := statement.FindAllStringIndex(gold, -1); len(at) > 0 {
+		gold = sentence(gold[at[len(at)-1][1]:])
+	}
+	if len(all) == 0 {
+		return 0, nil
+	}
+	return one(Equal(sentence(r.Text[all[len(all)-1][1]:]), gold)), nil
+}
+
+var sentenceEnd = regexp.MustCompile(`[.!?]?\s*(\n|$)|[.!?]\s|[。！？]`)
+
+// sentence is the text up to the end of its first sentence or line.
+func sentence(text string) string {
+	if at := sentenceEnd.FindStringIndex(text); at != nil {
+		return text[:at[0]]
+	}
+	return text
 }
 
 // Format reports whether a reply is one <think> block, white space and one <answer> block, and nothing else.

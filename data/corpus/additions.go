@@ -1,0 +1,55 @@
+//go:build ignore
+
+// additions writes what the learning proofs train on, from the built-in corpus: corpus.jsonl (documents of the training
+// split), questions.jsonl (additions of the training split with their sums) and held_out.jsonl (additions of the other).
+//
+//	go run data/corpus/additions.go DIR
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"log"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"danlu/data/corpus"
+)
+
+func main() {
+	dir := os.Args[1]
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		log.Fatal(err)
+	}
+	write(filepath.Join(dir, "corpus.jsonl"), 20000, func(i uint64) any {
+		return map[string]string{"text": corpus.Document(corpus.Train, i)}
+	})
+	questions := func(split corpus.Split) func(i uint64) any {
+		return func(i uint64) any {
+			p := corpus.ProblemAt(corpus.Lang(i%2), split, i/2)
+			return map[string]string{"instruction": p.Question, "output": strconv.Itoa(p.Answer())}
+		}
+	}
+	write(filepath.Join(dir, "questions.jsonl"), 4000, questions(corpus.Train))
+	write(filepath.Join(dir, "held_out.jsonl"), 400, questions(corpus.HeldOut))
+}
+
+func write(path string, n uint64, line func(i uint64) any) {
+	f, err := os.Create(path)
+	if err != nil {
+		log.Fatal(err)
+	}
+	w := bufio.NewWriter(f)
+	for i := range n {
+		if err := json.NewEncoder(w).Encode(line(i)); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		log.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		log.Fatal(err)
+	}
+}
