@@ -246,7 +246,9 @@ func encodeSpans(tok *tokenizer.Tokenizer, text string, spans []jinja.Span) (ids
 		for i < len(ids) && starts[i] < s.End {
 			i++
 		}
-		if i > from {
+		if n := len(ranges); n > 0 && ranges[n-1][1] == from && i > from {
+			ranges[n-1][1] = i // one answer marked in parts
+		} else if i > from {
 			ranges = append(ranges, [2]int{from, i})
 		}
 	}

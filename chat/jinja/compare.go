@@ -1,18 +1,15 @@
 package jinja
 
-import (
-	"fmt"
-	"math/big"
-)
+import "fmt"
 
 // lessThan is Python's a < b.
-func lessThan(a, b Value) (bool, error) {
-	c, ordered, err := compare(a, b, "<")
+func (r *run) lessThan(a, b Value) (bool, error) {
+	c, ordered, err := r.order(a, b, "<", 0)
 	return ordered && c < 0, err
 }
 
-// compare orders two values; ordered is false beside a NaN. op is the operator for the message.
-func compare(a, b Value, op string) (c int, ordered bool, err error) {
+// order compares two values; ordered is false beside a NaN. op is the operator for the message.
+func (r *run) order(a, b Value, op string, depth int) (c int, ordered bool, err error) {
 	if x, ok := a.(string); ok {
 		if y, ok := b.(string); ok {
 			switch {
@@ -24,22 +21,11 @@ func compare(a, b Value, op string) (c int, ordered bool, err error) {
 			return 0, true, nil
 		}
 	}
-	if i, f, isInt, ok := number(a); ok {
-		if j, g, isInt2, ok2 := number(b); ok2 {
-			x, bigX := a.(*big.Int)
-			y, bigY := b.(*big.Int)
+	if _, f, isInt, ok := number(a); ok {
+		if _, g, isInt2, ok2 := number(b); ok2 {
 			switch {
-			case bigX && bigY:
-				return x.Cmp(y), true, nil
 			case isInt && isInt2:
-				f, g = 0, 0
-				if i < j {
-					return -1, true, nil
-				} else if i > j {
-					return 1, true, nil
-				}
-			}
-			switch {
+				return bigOf(a).Cmp(bigOf(b)), true, nil
 			case f < g:
 				return -1, true, nil
 			case f > g:
@@ -52,8 +38,8 @@ func compare(a, b Value, op string) (c int, ordered bool, err error) {
 	y, okY := listOf(b)
 	if okX && okY && typeName(a) == typeName(b) {
 		for i := 0; i < len(x) && i < len(y); i++ {
-			if !Equal(x[i], y[i]) {
-				return compare(x[i], y[i], op)
+			if !r.equal(x[i], y[i], depth+1) {
+				return r.order(x[i], y[i], op, depth+1)
 			}
 		}
 		return len(x) - len(y), true, nil

@@ -94,9 +94,9 @@ func (r *run) field(s string, a *args, next *int) string {
 	}
 	switch conversion {
 	case "r", "a":
-		v = Repr(v)
+		v = r.repr(v)
 	case "s":
-		v = Str(v)
+		v = r.str(v)
 	}
 	return r.formatSpec(v, spec)
 }
@@ -361,7 +361,7 @@ func (r *run) printfItem(v Value, kind byte, precision int) string {
 	case 's', 'r', 'a':
 		text := r.str(v)
 		if kind != 's' {
-			text = Repr(v)
+			text = r.repr(v)
 		}
 		if precision >= 0 {
 			text = text[:byteOffset(text, precision)]

@@ -204,7 +204,7 @@ func (s *JSONStyle) dict(b *strings.Builder, d *Dict, depth int) error {
 	if s.SortKeys {
 		var fault error
 		sort.SliceStable(order, func(i, j int) bool {
-			less, err := lessThan(d.keys[order[i]], d.keys[order[j]])
+			less, err := (&run{limits: Limits{Steps: math.MaxInt}}).lessThan(d.keys[order[i]], d.keys[order[j]])
 			if err != nil {
 				fault = err
 			}

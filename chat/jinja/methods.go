@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/cases"
 )
 
 // methodFunc is a method of a type; v is the value it is called on.
@@ -72,7 +74,7 @@ var listMethods = map[string]methodFunc{
 		n := int64(0)
 		for _, x := range list {
 			r.step(1)
-			if Equal(x, a.value(0, "value", nil)) {
+			if r.equal(x, a.value(0, "value", nil), 0) {
 				n++
 			}
 		}
@@ -82,7 +84,7 @@ var listMethods = map[string]methodFunc{
 		list, _ := listOf(v)
 		for i, x := range list {
 			r.step(1)
-			if Equal(x, a.value(0, "value", nil)) {
+			if r.equal(x, a.value(0, "value", nil), 0) {
 				return int64(i)
 			}
 		}
@@ -102,7 +104,7 @@ var loopMethods = map[string]methodFunc{
 	},
 	"changed": func(r *run, v Value, a *args) Value {
 		l, now := v.(*loop), Tuple(a.pos)
-		if l.seen && Equal(l.last, now) {
+		if l.seen && r.equal(l.last, now, 0) {
 			return false
 		}
 		l.last, l.seen = now, true
@@ -263,7 +265,7 @@ func padded(side int) methodFunc {
 func init() {
 	stringMethods = map[string]methodFunc{
 		"strip": strip(true, true), "lstrip": strip(true, false), "rstrip": strip(false, true),
-		"upper": mapped(strings.ToUpper), "lower": mapped(strings.ToLower), "casefold": mapped(strings.ToLower),
+		"upper": mapped(upper), "lower": mapped(lower), "casefold": mapped(func(s string) string { return cases.Fold().String(s) }),
 		"capitalize": mapped(capitalize), "title": mapped(title), "swapcase": mapped(swapCase),
 		"startswith": affix(strings.HasPrefix), "endswith": affix(strings.HasSuffix),
 		"find": find(false, false), "rfind": find(true, false), "index": find(false, true), "rindex": find(true, true),

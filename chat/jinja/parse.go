@@ -185,8 +185,10 @@ func (p *parser) statement(word string, line int) stmt {
 		}
 		return &scopeStmt{body}
 	case "autoescape":
-		p.expression()
-		return &failStmt{line, "autoescape is not there"}
+		if !p.skipName("false") {
+			p.fail("autoescape: chat templates make no HTML")
+		}
+		return &scopeStmt{p.block("endautoescape")}
 	case "include", "import", "from", "extends":
 		for p.cur().kind != tBlockEnd && p.cur().kind != tEOF {
 			p.advance()

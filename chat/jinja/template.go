@@ -41,7 +41,7 @@ func (e *RaisedError) Error() string { return e.Message }
 
 // Limits bound one rendering. Zero values stand for the defaults in brackets.
 type Limits struct {
-	Steps int // expressions and statements [20 million]
+	Steps int // expressions and statements [10 million]
 	Depth int // calls within calls [100]
 	Bytes int // of all strings and lists built on the way, output included [1 GiB]
 }
@@ -83,7 +83,7 @@ func (t *Template) MarksGeneration() bool { return t.spans }
 func (t *Template) Render(vars *Dict, o Options) (res Result, err error) {
 	defer caught(&err)
 	if o.Limits.Steps <= 0 {
-		o.Limits.Steps = 20_000_000
+		o.Limits.Steps = 10_000_000
 	}
 	if o.Limits.Depth <= 0 {
 		o.Limits.Depth = 100

@@ -69,9 +69,9 @@ func init() {
 			}
 			return false
 		},
-		"sameas": func(_ *run, v Value, a *args) bool {
+		"sameas": func(r *run, v Value, a *args) bool {
 			other := a.value(0, "other", nil)
-			return typeName(v) == typeName(other) && Equal(v, other)
+			return typeName(v) == typeName(other) && r.equal(v, other, 0)
 		},
 		"in":      func(r *run, v Value, a *args) bool { return r.contains(a.value(0, "seq", nil), v) },
 		"escaped": func(*run, Value, *args) bool { return false },

@@ -1,7 +1,9 @@
 package jinja
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"math/big"
 )
 
@@ -110,6 +112,9 @@ func (d *Dict) Clone() *Dict {
 	return c
 }
 
+// maxKey bounds the size of a tuple that is a key.
+const maxKey = 1 << 12
+
 // tupleKey is a tuple as a map key.
 type tupleKey string
 
@@ -137,7 +142,9 @@ func hashKey(key Value) (Value, error) {
 			if err != nil {
 				return nil, err
 			}
-			s += fmt.Sprintf("%T:%v,", h, h)
+			if s += fmt.Sprintf("%T:%v,", h, h); len(s) > maxKey {
+				return nil, errors.New("the tuple is too large for a key")
+			}
 		}
 		return tupleKey(s), nil
 	}
@@ -209,7 +216,7 @@ func Truth(v Value) bool {
 	return true
 }
 
-// number returns v as a number: an int64 (bools count), or a float64.
+// number returns v as a number: whole (bools count), or a float64. The int64 of a larger whole number is the nearest.
 func number(v Value) (i int64, f float64, isInt, ok bool) {
 	switch x := v.(type) {
 	case bool:
@@ -223,13 +230,32 @@ func number(v Value) (i int64, f float64, isInt, ok bool) {
 		return 0, x, false, true
 	case *big.Int:
 		f, _ := new(big.Float).SetInt(x).Float64()
-		return 0, f, false, true
+		if x.Sign() < 0 {
+			return math.MinInt64, f, true, true
+		}
+		return math.MaxInt64, f, true, true
 	}
 	return 0, 0, false, false
 }
 
+// bigOf is a whole number, a bool included, as a big one.
+func bigOf(v Value) *big.Int {
+	if x, ok := v.(*big.Int); ok {
+		return x
+	}
+	n, _, _, _ := number(v)
+	return big.NewInt(n)
+}
+
 // Equal is Python's a == b.
-func Equal(a, b Value) bool {
+func Equal(a, b Value) bool { return (&run{limits: Limits{Steps: math.MaxInt}}).equal(a, b, 0) }
+
+// equal is Equal within the limits.
+func (r *run) equal(a, b Value, depth int) bool {
+	r.step(1)
+	if depth > maxNesting {
+		r.fail("values nest deeper than %d", maxNesting)
+	}
 	a, b = plain(a), plain(b)
 	switch x := a.(type) {
 	case nil:
@@ -237,16 +263,12 @@ func Equal(a, b Value) bool {
 	case string:
 		y, ok := b.(string)
 		return ok && x == y
-	case *big.Int:
-		if y, ok := b.(*big.Int); ok {
-			return x.Cmp(y) == 0
-		}
 	case List:
 		y, ok := b.(List)
-		return ok && equalLists(x, y)
+		return ok && r.equalLists(x, y, depth)
 	case Tuple:
 		y, ok := b.(Tuple)
-		return ok && equalLists(x, y)
+		return ok && r.equalLists(x, y, depth)
 	case *Dict:
 		y, ok := b.(*Dict)
 		if !ok || len(x.keys) != len(y.keys) {
@@ -254,7 +276,7 @@ func Equal(a, b Value) bool {
 		}
 		for i, k := range x.keys {
 			v, ok := y.Get(k)
-			if !ok || !Equal(x.vals[i], v) {
+			if !ok || !r.equal(x.vals[i], v, depth+1) {
 				return false
 			}
 		}
@@ -269,11 +291,23 @@ func Equal(a, b Value) bool {
 		case !ok2:
 			return false
 		case isInt && isInt2:
-			return i == j
+			return i == j && bigOf(a).Cmp(bigOf(b)) == 0
 		}
 		return f == g
 	}
 	return sameObject(a, b)
+}
+
+func (r *run) equalLists(x, y []Value, depth int) bool {
+	if len(x) != len(y) {
+		return false
+	}
+	for i := range x {
+		if !r.equal(x[i], y[i], depth+1) {
+			return false
+		}
+	}
+	return true
 }
 
 // sameObject compares values that have an identity, such as macros.
@@ -283,16 +317,4 @@ func sameObject(a, b Value) bool {
 		return a == b
 	}
 	return false
-}
-
-func equalLists(x, y []Value) bool {
-	if len(x) != len(y) {
-		return false
-	}
-	for i := range x {
-		if !Equal(x[i], y[i]) {
-			return false
-		}
-	}
-	return true
 }
