@@ -168,7 +168,11 @@ func (l *Loader) Truncated() int64 { return l.cut }
 // Largest returns the rows and tokens of the largest batch that Next can return.
 func (l *Loader) Largest() (b, t int, err error) {
 	b, t = l.opt.BatchSize, l.opt.CutoffLen
-	if l.opt.FixedShape || l.opt.Packing != PackNone || l.opt.Infill != nil || l.opt.Layout != nil {
+	if l.opt.FixedShape {
+		return b, t, nil
+	}
+	b = int(min(int64(b), l.plan.rows()))
+	if l.opt.Packing != PackNone || l.opt.Infill != nil || l.opt.Layout != nil {
 		return b, t, nil
 	}
 	first, err := l.set.Store.Sample(l.set.At(0))

@@ -2,6 +2,7 @@ package nn
 
 import (
 	"fmt"
+	"slices"
 
 	"danlu/dtype"
 	"danlu/graph"
@@ -43,6 +44,9 @@ type Build struct {
 	// Storage is how weights are kept.
 	Storage Storage
 	layer   string // what names in the first layer of the run in work start with
+	// Cuts are numbers of layers at which a run of equal layers is cut in two, so that states of different parts can be
+	// treated apart (some trained, some not).
+	Cuts []int
 	// Adapters change weights that stay as they are; nil: none.
 	Adapters *Adapters
 	// Random is the key of random operations, U32 [2]; nil: there are none (everything but training).
@@ -115,11 +119,23 @@ func (b *Build) Tap(l *graph.Graph, name string, x *graph.Value) {
 	}
 }
 
+// runs are the ends of the runs of layers that share states.
+func (b *Build) runs(prefix string, from, to int) []int {
+	ends := b.Storage.runs(prefix, from, to)
+	for _, c := range b.Cuts {
+		if c > from && c < to && !slices.Contains(ends, c) {
+			ends = append(ends, c)
+		}
+	}
+	slices.Sort(ends)
+	return ends
+}
+
 // Layers adds the equal layers from to, excluding to: states are named with prefix, which holds one %d, and body maps
 // the residual stream [B, T, D] of one layer to the next.
 func (b *Build) Layers(prefix string, from, to int, x *graph.Value, body func(l *graph.Graph, x *graph.Value) *graph.Value) *graph.Value {
 	defer func(outer string) { b.layer = outer }(b.layer)
-	for _, end := range b.Storage.runs(prefix, from, to) {
+	for _, end := range b.runs(prefix, from, to) {
 		first := from
 		b.layer = fmt.Sprintf(prefix, first)
 		run := graph.Layers{N: end - first, Prefix: prefix, First: first}

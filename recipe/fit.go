@@ -98,6 +98,16 @@ func (j *job) fits(n need, smaller func(free int64) string) error {
 	return nil
 }
 
+// refused words the system's refusal to set aside as much memory as a run needs, which comes before anything is known to
+// fit or not.
+func (j *job) refused(err error, t training, first train.Largest, eval *train.Largest) error {
+	free, known := hardware.FreeMemory()
+	if !known {
+		return fmt.Errorf("recipe: memory: %w", err)
+	}
+	return fmt.Errorf("recipe: memory: %w; %s are free; %s", err, progress.Bytes(free), j.smaller(t, first, eval, free))
+}
+
 // change is a change of a recipe that needs less memory.
 type change struct {
 	text  string

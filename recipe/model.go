@@ -58,10 +58,15 @@ func (j *job) policy() nn.Policy {
 }
 
 // newTrainee declares the model of the source in a store of its own, all of it trained.
-func (j *job) newTrainee(t *tokenizer.Tokenizer) (*trainee, error) {
-	m := &trainee{Model: j.source.model, store: j.engine.NewStore(), policy: j.policy()}
+// prepare, which may be nil, is the trainee's.
+func (j *job) newTrainee(t *tokenizer.Tokenizer, prepare func(b *nn.Build)) (*trainee, error) {
+	m := &trainee{Model: j.source.model, store: j.engine.NewStore(), policy: j.policy(), prepare: prepare}
+	var all []func(b *nn.Build)
+	if prepare != nil {
+		all = append(all, prepare)
+	}
 	var err error
-	if m.specs, err = family.Params(m.Model); err != nil {
+	if m.specs, err = family.Params(m.Model, all...); err != nil {
 		return nil, err
 	}
 	for _, s := range m.specs {
@@ -126,7 +131,7 @@ func (j *job) storedAs() (func(name string) dtype.DType, error) {
 }
 
 // full trains everything.
-func full(j *job, t *tokenizer.Tokenizer) (*trainee, error) { return j.newTrainee(t) }
+func full(j *job, t *tokenizer.Tokenizer) (*trainee, error) { return j.newTrainee(t, nil) }
 
 func init() { methods["full"] = full }
 

@@ -2,8 +2,10 @@ package recipe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"syscall"
 
 	"danlu/data"
 	"danlu/hardware"
@@ -49,6 +51,9 @@ func (j *job) train(ctx context.Context, t training) (*finished, error) {
 		}
 	}
 	bytes, err := stepper.Reserve(first, eval)
+	if errors.Is(err, syscall.ENOMEM) {
+		return nil, j.refused(err, t, first, eval)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -114,8 +119,8 @@ func (f *Failure) Unwrap() error { return f.error }
 
 // stepper compiles what does not depend on the batches.
 func (j *job) stepper(t training) (*train.Stepper, error) {
-	return train.NewStepper(train.StepConfig{Engine: j.engine, Store: t.model.store, Model: t.model.Model, Policy: t.model.policy, Objective: t.objective, Prepare: t.model.prepare,
-		Updater: j.optimizer(), Trainable: t.model.trainable, Accumulates: j.Optim.Accumulation > 1})
+	return train.NewStepper(train.StepConfig{Engine: j.engine, Store: t.model.store, Model: t.model.Model, Policy: t.model.policy, Objective: t.objective,
+		Updater: j.optimizer(), Trainable: t.model.trainable, Prepare: t.model.prepare, Seed: uint64(j.Optim.Seed), Accumulates: j.Optim.Accumulation > 1})
 }
 
 // largest are the largest batches of training and validation (nil: there is none).
