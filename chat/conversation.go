@@ -20,6 +20,20 @@ type Conversation struct {
 	Variables *jinja.Dict
 }
 
+// SetThinking tells the template whether to think (enable_thinking), in a copy of the variables; nil leaves it to the
+// template.
+func (c *Conversation) SetThinking(on *bool) {
+	if on == nil {
+		return
+	}
+	v := jinja.NewDict()
+	if c.Variables != nil {
+		v = c.Variables.Clone()
+	}
+	v.SetString("enable_thinking", *on)
+	c.Variables = v
+}
+
 // ParseConversation reads a JSON list of messages, or an object of messages, tools, documents, add_generation_prompt,
 // continue_final_message, and kwargs (or chat_template_kwargs). A list alone is rendered with the opening of an answer
 // unless it ends with one.

@@ -50,10 +50,7 @@ func (t *Talk) Ask(ctx context.Context, question string, show func(chat.Said), p
 	}
 	asked := chat.NewMessage(chat.User, question)
 	c.Messages = append(append(c.Messages, t.Messages...), asked)
-	if t.Thinking != nil {
-		c.Variables = jinja.NewDict()
-		c.Variables.SetString("enable_thinking", *t.Thinking)
-	}
+	c.SetThinking(t.Thinking)
 	p, err := t.Dialect.Prompt(c)
 	if err != nil {
 		return Answered{}, err

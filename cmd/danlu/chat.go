@@ -73,10 +73,11 @@ func (c *chatFlags) run(cmd *cobra.Command, o *options, name string) error {
 	case c.maxNew < 0:
 		return fmt.Errorf("--max-new: want 0 or more, got %d", c.maxNew)
 	}
-	talk := &generate.Talk{System: c.system, MaxNew: c.maxNew}
-	if err := setThinking(talk, c.thinking); err != nil {
-		return fmt.Errorf("--thinking: %w", err)
+	on, err := parseThinking(c.thinking)
+	if err != nil {
+		return err
 	}
+	talk := &generate.Talk{System: c.system, MaxNew: c.maxNew, Thinking: on}
 	m, err := openModel(name)
 	if err != nil {
 		return err
@@ -368,7 +369,11 @@ func set(t *generate.Talk, name, value string) error {
 			return nil
 		}
 	case "thinking":
-		return setThinking(t, value)
+		on, err := parseThinking(value)
+		if err == nil {
+			t.Thinking = on
+		}
+		return err
 	default:
 		return fmt.Errorf(locale.Text("/set: unknown setting %q; /help lists them", "/set：未知设置 %q；输入 /help 查看"), name)
 	}
@@ -379,18 +384,5 @@ func set(t *generate.Talk, name, value string) error {
 		return err
 	}
 	t.Sampling = p
-	return nil
-}
-
-func setThinking(t *generate.Talk, value string) error {
-	switch value {
-	case "":
-		t.Thinking = nil
-	case "on", "off":
-		on := value == "on"
-		t.Thinking = &on
-	default:
-		return fmt.Errorf(locale.Text("want on or off, got %q", "需要 on 或 off，得到 %q"), value)
-	}
 	return nil
 }

@@ -20,12 +20,12 @@ func init() { verbs = append(verbs, newGenerate) }
 
 // generateFlags are the flags of danlu generate.
 type generateFlags struct {
-	model, ids, file, system, template, special string
-	chat                                        bool
-	stops                                       []string
-	maxNew                                      int
-	sampling                                    sampling
-	how                                         inference
+	model, ids, file, system, template, special, thinking string
+	chat                                                  bool
+	stops                                                 []string
+	maxNew                                                int
+	sampling                                              sampling
+	how                                                   inference
 }
 
 func newGenerate(o *options) *cobra.Command {
@@ -55,6 +55,7 @@ With --chat the prompt is a question, put into the model's chat template.`,
 	f.BoolVar(&g.chat, "chat", false, locale.Text("the prompt is a question to the model's chat template", "提示是套入对话模板的问题"))
 	f.StringVar(&g.system, "system", "", locale.Text("system message for --chat", "--chat 的系统消息"))
 	f.StringVar(&g.template, "template", "", locale.Text("prompt format for --chat instead of the model's own template", "--chat 使用的对话格式（代替模型自带模板）"))
+	f.StringVar(&g.thinking, "thinking", "", locale.Text("on or off, for models that think (--chat); default: the template's", "思考模型的思考开关 on 或 off（--chat）；默认由模板决定"))
 	f.StringArrayVar(&g.stops, "stop", nil, locale.Text("text that ends the answer (may be repeated)", "遇到该文本即停止（可重复）"))
 	f.IntVarP(&g.maxNew, "max-new", "n", 128, locale.Text("most new tokens", "最多生成的 token 数"))
 	g.sampling.flags(f)
@@ -83,8 +84,8 @@ func (g *generateFlags) check(args []string) (text string, err error) {
 		return "", fmt.Errorf("--max-new: want at least 1, got %d", g.maxNew)
 	case g.special != "parse" && g.special != "text":
 		return "", fmt.Errorf("--special: want parse or text, got %q", g.special)
-	case !g.chat && (g.system != "" || g.template != ""):
-		return "", errors.New("--system, --template: need --chat")
+	case !g.chat && (g.system != "" || g.template != "" || g.thinking != ""):
+		return "", errors.New("--system, --template, --thinking: need --chat")
 	case g.chat && g.ids != "":
 		return "", errors.New("--prompt-ids: cannot be put into a chat template (--chat)")
 	case len(args) == 1:
@@ -175,6 +176,11 @@ func (g *generateFlags) prompt(w *generate.Writing, name, text string) error {
 		return err
 	}
 	c := &chat.Conversation{Open: true}
+	on, err := parseThinking(g.thinking)
+	if err != nil {
+		return err
+	}
+	c.SetThinking(on)
 	if g.system != "" {
 		c.Messages = append(c.Messages, chat.NewMessage(chat.System, g.system))
 	}

@@ -71,6 +71,18 @@ func dialectOf(path, template string, tok *tokenizer.Tokenizer) (*chat.Dialect, 
 	return d, err
 }
 
+// parseThinking reads a switch for thinking; "" leaves it to the template.
+func parseThinking(value string) (*bool, error) {
+	if value == "" {
+		return nil, nil
+	}
+	if value != "on" && value != "off" {
+		return nil, fmt.Errorf(locale.Text("thinking: want on or off, got %q", "thinking：需要 on 或 off，得到 %q"), value)
+	}
+	on := value == "on"
+	return &on, nil
+}
+
 // endTokens joins the ids that end an answer, from wherever they are named.
 func endTokens(info family.Info, d generate.Defaults, more ...int32) []int32 {
 	ids := slices.Concat(d.End, more)
