@@ -51,7 +51,7 @@ func (c *wordCount) join(o *wordCount) {
 	o.table = newWordTable()
 }
 
-// maxWord bounds the words that are counted; longer ones are cut, as nothing learns from them.
+// maxWord bounds the words that byte-level training counts; longer ones are cut, as nothing learns from them.
 const maxWord = 1 << 10
 
 // maxLine bounds a line in memory; longer ones are counted in parts.

@@ -208,7 +208,9 @@ func (s *SPMTrainer) Add(line []byte) error {
 	}
 	text := s.norm.apply(line)
 	s.match.split(text, nil, func(part []byte, id int32, _ bool) {
-		if id < 0 {
+		if id >= 0 {
+			s.words().chars[boundaryChar]++
+		} else {
 			s.addPart(part)
 		}
 	})
@@ -222,7 +224,7 @@ func (s *SPMTrainer) addPart(text []byte) {
 	prev := scriptClass(0)
 	chars := 0
 	flush := func(end int) {
-		if chars > 1 && end-start <= maxWord {
+		if chars > 1 {
 			w.table.add(text[start:end], 1)
 		} else {
 			for _, r := range string(text[start:end]) {
@@ -330,7 +332,6 @@ func (s *SPMTrainer) alphabet() []rune {
 			i += size
 		}
 	})
-	delete(counts, boundaryChar)
 	delete(counts, 0)
 	total := int64(0)
 	for _, n := range counts {
@@ -354,11 +355,13 @@ func (s *SPMTrainer) alphabet() []rune {
 	for i, r := range order {
 		if float32(float64(covered)/float64(total)) >= s.CharacterCoverage {
 			rest := slices.DeleteFunc(slices.Clone(order[i:]), func(r rune) bool { return !strings.ContainsRune(s.RequiredChars, r) })
-			return append(order[:i:i], rest...)
+			order = append(order[:i:i], rest...)
+			break
 		}
 		covered += counts[r]
 	}
-	return order
+	// Boundaries count as text but are no characters.
+	return slices.DeleteFunc(order, func(r rune) bool { return r == boundaryChar })
 }
 
 const metaSpace = '\u2581'

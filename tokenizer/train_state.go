@@ -143,7 +143,7 @@ func (c *Counting) load(t Trainer) (place, error) {
 	}
 	for len(body) > 0 {
 		size, ok := number()
-		if !ok || size > maxWord || size > uint64(len(body)) {
+		if !ok || size > maxLine || size > uint64(len(body)) {
 			return fail("words: the file is damaged")
 		}
 		word := body[:size]

@@ -31,7 +31,7 @@ func (t *wordTable) word(s *wordSlot) []byte {
 	return t.blocks[s.at>>blockBits][from : from+uint64(s.size)]
 }
 
-// add counts a word of 1 to maxWord bytes n times.
+// add counts a word, which is not empty, n times.
 func (t *wordTable) add(word []byte, n int64) {
 	hash := maphash.Bytes(hashSeed, word)
 	mask := uint64(len(t.slots) - 1)
