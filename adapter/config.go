@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	configFile  = "adapter_config.json"
-	weightsFile = "adapter_model.safetensors"
+	configFile = "adapter_config.json"
+	// WeightsFile holds an adapter's tensors in its folder.
+	WeightsFile = "adapter_model.safetensors"
 )
 
 // Config is PEFT's adapter_config.json, as far as it says what is computed.

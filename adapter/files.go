@@ -108,7 +108,7 @@ func Open(dir string, m family.Model) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
-	return s.OpenFile(filepath.Join(dir, weightsFile))
+	return s.OpenFile(filepath.Join(dir, WeightsFile))
 }
 
 // OpenFile opens a file of the set's tensors; each must be there in its shape, and nothing else.
@@ -249,7 +249,7 @@ func (s *Set) Save(dir string, store engine.Store) error {
 	if err := s.Config.Write(dir); err != nil {
 		return err
 	}
-	return s.SaveFile(filepath.Join(dir, weightsFile), store)
+	return s.SaveFile(filepath.Join(dir, WeightsFile), store)
 }
 
 // SaveFile writes the set's tensors.

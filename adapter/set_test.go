@@ -180,9 +180,9 @@ func TestBadFiles(t *testing.T) {
 		{q + `, "rank_pattern": {"q_proj": 3}`, q, "want shape [3 8], got [4 8]"},
 	} {
 		dir := save(c.config)
-		data, err := os.ReadFile(filepath.Join(save(c.tensors), weightsFile))
+		data, err := os.ReadFile(filepath.Join(save(c.tensors), WeightsFile))
 		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, weightsFile), data, 0o644)
+			err = os.WriteFile(filepath.Join(dir, WeightsFile), data, 0o644)
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -44,6 +44,8 @@ type Build struct {
 	// Storage is how weights are kept.
 	Storage Storage
 	layer   string // what names in the first layer of the run in work start with
+	// Plain keeps 16-bit matrices row by row (graph.StateSpec.Plain).
+	Plain bool
 	// Cuts are numbers of layers at which a run of equal layers is cut in two, so that states of different parts can be
 	// treated apart (some trained, some not).
 	Cuts []int
@@ -73,7 +75,7 @@ func (b *Build) Weight(l *graph.Graph, label string, init graph.Init, axes []str
 }
 
 func (b *Build) weightSpec(label string, init graph.Init, axes []string, shape ...int) graph.StateSpec {
-	return graph.StateSpec{Label: label, Type: graph.Of(b.Storage.of(b.layer+label), shape...), Role: graph.Param, Axes: axes, Init: init}
+	return graph.StateSpec{Label: label, Type: graph.Of(b.Storage.of(b.layer+label), shape...), Role: graph.Param, Axes: axes, Init: init, Plain: b.Plain}
 }
 
 // Linear is x·Wᵀ (+ bias) with the parameters name.weight [out, in] and name.bias [out]; x [..., in] → [..., out].

@@ -120,7 +120,7 @@ func (f *Failure) Unwrap() error { return f.error }
 // stepper compiles what does not depend on the batches.
 func (j *job) stepper(t training) (*train.Stepper, error) {
 	return train.NewStepper(train.StepConfig{Engine: j.engine, Store: t.model.store, Model: t.model.Model, Policy: t.model.policy, Objective: t.objective,
-		Updater: j.optimizer(), Trainable: t.model.trainable, Prepare: t.model.prepare, Seed: uint64(j.Optim.Seed), Accumulates: j.Optim.Accumulation > 1})
+		Updater: j.rates(j.optimizer()), Trainable: t.model.trainable, Prepare: t.model.prepare, Seed: uint64(j.Optim.Seed), Accumulates: j.Optim.Accumulation > 1})
 }
 
 // largest are the largest batches of training and validation (nil: there is none).

@@ -1,0 +1,267 @@
+package recipe
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"danlu/adapter"
+	"danlu/dtype"
+	"danlu/family"
+	"danlu/graph"
+	"danlu/internal/locale"
+	"danlu/internal/progress"
+	"danlu/nn"
+	"danlu/optim"
+	"danlu/tokenizer"
+	"danlu/weights"
+)
+
+func init() { methods["lora"] = lora }
+
+// lora trains an adapter beside weights that stay as they are, quantized where the recipe asks for it.
+func lora(j *job, t *tokenizer.Tokenizer) (*trainee, error) {
+	a, err := j.adapterPlan()
+	if err != nil {
+		return nil, err
+	}
+	storage, err := a.storage()
+	if err != nil {
+		return nil, err
+	}
+	m := &trainee{Model: j.source.model, store: j.engine.NewStore(), policy: j.policy(), trainable: a.set.Trains}
+	base := func(b *nn.Build) { b.Storage, b.Plain = storage, true }
+	m.prepare = func(b *nn.Build) {
+		base(b)
+		a.set.Prepare(b)
+	}
+	if len(a.set.Config.Saved) == 0 {
+		m.base = base
+	}
+	if m.specs, err = family.Params(m.Model, m.prepare); err != nil {
+		return nil, err
+	}
+	for _, s := range m.specs {
+		if err := m.store.Declare(s); err != nil {
+			return nil, err
+		}
+	}
+	trained, err := a.set.Params()
+	if err != nil {
+		return nil, err
+	}
+	j.say(locale.Text("adapter: %d trained numbers in %d kinds of modules", "适配器：%d 个可训练参数，分布在 %d 类模块中"), trained, len(a.set.Targets))
+	m.bytes = 4 * trained
+	loaded := false
+	m.fill = func() error {
+		loaded = true
+		return a.fill(m)
+	}
+	m.save = func(dir string) error {
+		if err := a.set.Save(dir, m.store); err != nil {
+			return err
+		}
+		return t.Save(dir)
+	}
+	m.load = func(dir string) error {
+		if !loaded {
+			if err := m.fill(); err != nil {
+				return err
+			}
+		}
+		f, err := a.set.OpenFile(filepath.Join(dir, adapter.WeightsFile))
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return f.Load(m.store)
+	}
+	return m, nil
+}
+
+// adapterPlan is what a recipe does with adapters: those that are added to the weights, and the one that is trained.
+type adapterPlan struct {
+	j      *job
+	merged []string // folders of adapters that become part of the base
+	begin  string   // folder of the adapter that is trained on; "": a new one
+	set    *adapter.Set
+}
+
+func (j *job) adapterPlan() (*adapterPlan, error) {
+	a := &adapterPlan{j: j}
+	for _, dir := range j.Model.Adapters {
+		a.merged = append(a.merged, filepath.Join(j.Model.AdapterFolder, dir))
+	}
+	if n := len(a.merged); n > 0 && !j.Method.NewAdapter {
+		a.merged, a.begin = a.merged[:n-1], a.merged[n-1]
+		f, err := adapter.Open(a.begin, j.source.model)
+		if err != nil {
+			return nil, j.Errorf("adapter_name_or_path", "%v", err)
+		}
+		a.set = f.Set
+		return a, f.Close()
+	}
+	c, err := j.adapterConfig()
+	if err != nil {
+		return nil, err
+	}
+	if a.set, err = adapter.Resolve(c, j.source.model); err != nil {
+		return nil, j.Errorf("lora_target", "%v", err)
+	}
+	return a, nil
+}
+
+// adapterConfig is the configuration of a new adapter.
+func (j *job) adapterConfig() (*adapter.Config, error) {
+	m := &j.Method
+	if m.PissaInit {
+		return nil, j.Errorf("pissa_init", "true is not supported; leave it out")
+	}
+	c := adapter.AllLinear(m.LoraRank)
+	c.Alpha, c.Dropout, c.RSLora, c.DoRA, c.Saved, c.Base = float64(j.LoraAlpha()), m.LoraDropout, m.RSLora, m.DoRA, m.ExtraTarget, j.Model.Path
+	if len(m.LoraTarget) == 1 && m.LoraTarget[0] == "all" {
+		names, err := linearNames(j.source.model)
+		if err != nil {
+			return nil, err
+		}
+		c.Targets = adapter.Names{List: names}
+		return c, nil
+	}
+	c.Targets = adapter.Names{List: m.LoraTarget}
+	return c, nil
+}
+
+// linearNames are the linear layers of a model but its head: the ends of their names, or whole names in models that see,
+// whose vision tower has layers of the same names.
+func linearNames(m family.Model) ([]string, error) {
+	modules, err := family.Modules(m)
+	if err != nil {
+		return nil, err
+	}
+	linear := slices.DeleteFunc(modules, func(m nn.Module) bool { return m.Kind != nn.LinearModule && m.Kind != nn.ExpertModule })
+	if _, sees := m.(family.Viewer); !sees {
+		return adapter.Kinds(linear), nil
+	}
+	var names []string
+	for _, m := range linear {
+		for i := range m.Weight.Parts() {
+			names = append(names, m.Name(i))
+		}
+	}
+	return names, nil
+}
+
+// source is the base model's checkpoint with the adapters added that become part of it. The returned function closes
+// those.
+func (a *adapterPlan) source() (src weights.Source, shut func() error, err error) {
+	src = a.j.source.files.Weights
+	var files []*adapter.File
+	shut = func() error {
+		var err error
+		for _, f := range files {
+			err = errors.Join(err, f.Close())
+		}
+		return err
+	}
+	for _, dir := range a.merged {
+		f, err := adapter.Open(dir, a.j.source.model)
+		if err == nil {
+			files = append(files, f)
+			src, err = f.Merge(src)
+		}
+		if err != nil {
+			return nil, nil, errors.Join(a.j.Errorf("adapter_name_or_path", "%v", err), shut())
+		}
+	}
+	return src, shut, nil
+}
+
+// storage says how the frozen matrices are kept: quantized as the recipe asks, in bfloat16 where that changes no result,
+// and in float32 otherwise.
+func (a *adapterPlan) storage() (nn.Storage, error) {
+	src, shut, err := a.source()
+	if err != nil {
+		return nil, err
+	}
+	modules, err := family.Modules(a.j.source.model)
+	if err != nil {
+		return nil, errors.Join(err, shut())
+	}
+	s := nn.Storage{}
+	for _, m := range modules {
+		for i := range m.Weight.Parts() {
+			if name := m.Weight.PartName(i); !a.set.Config.Saves(m.Name(i)) {
+				from, _, err := src.Describe(name)
+				if err != nil {
+					return nil, errors.Join(err, shut())
+				}
+				s[name] = a.kept(&m, from)
+			}
+		}
+	}
+	return s, shut()
+}
+
+// kept is the type in which a frozen matrix is kept that comes as from. Factors are rounded to the type in which they are
+// multiplied anyway; an embedding's rows, and the lengths of rows that DoRA measures, are not.
+func (a *adapterPlan) kept(m *nn.Module, from dtype.DType) dtype.DType {
+	inner := m.Kind == nn.LinearModule || m.Kind == nn.ExpertModule
+	if bits := a.j.Model.QuantizationBit; bits != nil && inner {
+		switch {
+		case *bits == 4 && a.j.Model.DoubleQuant:
+			return dtype.NF4Double
+		case *bits == 4:
+			return dtype.NF4
+		case m.In%dtype.Q8_0.BlockLen() == 0:
+			return dtype.Q8_0
+		}
+	}
+	if from == dtype.BF16 || a.j.policy().Compute == dtype.BF16 && !a.set.Config.DoRA && (inner || m.Kind == nn.HeadModule) {
+		return dtype.BF16
+	}
+	return dtype.F32
+}
+
+// fill loads the base and gives the adapter its first values.
+func (a *adapterPlan) fill(m *trainee) error {
+	src, shut, err := a.source()
+	if err != nil {
+		return err
+	}
+	bar := progress.New(a.j.Stderr, progress.Options{Label: locale.Text("loading", "加载"), Quiet: a.j.Output.Quiet, Chinese: locale.Chinese()})
+	err = weights.Load(m.store, m.specs, src, weights.LoadOptions{Ignored: m.Info().Ignored, Optional: adapter.IsFactor, Progress: func(done, total int64) {
+		bar.SetTotal(total)
+		bar.Update(done)
+	}})
+	bar.Done()
+	if err = errors.Join(err, shut()); err != nil {
+		return err
+	}
+	if a.begin == "" {
+		return a.set.Init(m.store, uint64(a.j.Optim.Seed))
+	}
+	f, err := adapter.Open(a.begin, m.Model)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Load(m.store)
+}
+
+// rates gives B of an adapter its own learning rate (LoRA+, arXiv:2402.12354), and B of an embedding's a fixed one.
+func (r *Recipe) rates(o optim.Optimizer) optim.Optimizer {
+	m := &r.Method
+	if m.LoraPlusRatio == nil {
+		return o
+	}
+	return optim.Groups{Optimizer: o, Factor: func(s *graph.StateSpec) float64 {
+		switch {
+		case strings.HasSuffix(s.Label, ".lora_embedding_B"):
+			return m.LoraPlusEmbed / r.Optim.LearningRate
+		case strings.HasSuffix(s.Label, ".lora_B.weight") || len(s.PartType().Shape) == 1:
+			return *m.LoraPlusRatio
+		}
+		return 1
+	}}
+}
