@@ -12,6 +12,7 @@ import (
 
 	"danlu/dtype"
 	"danlu/format/gguf"
+	"danlu/hub"
 	"danlu/tokenizer"
 	"danlu/weights"
 )
@@ -55,6 +56,7 @@ func Convert(src, dst string, opts ConvertOptions) (*Conversion, error) {
 	if err := opts.check(dst); err != nil {
 		return nil, err
 	}
+	src = hub.Resolve(src)
 	c, err := Open(src, notWeights...)
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 
 	"danlu/chat"
 	"danlu/dtype"
+	"danlu/hub"
 	"danlu/tensor"
 	"danlu/tokenizer"
 	"danlu/weights"
@@ -52,6 +53,7 @@ var runTypes = []dtype.DType{dtype.F32, dtype.BF16, dtype.Q8_0, dtype.Q4_0}
 
 // Inspect looks at a model folder, a GGUF or safetensors file, a config.json or a preset.
 func Inspect(name string) (*Inspection, error) {
+	name = hub.Resolve(name)
 	in := &Inspection{Model: name, Kind: "preset"}
 	model, src, err := in.open(name)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"danlu/hub"
 	"danlu/weights"
 )
 
@@ -19,11 +20,16 @@ type Checkpoint struct {
 // Close closes the weights.
 func (c *Checkpoint) Close() error { return c.Weights.Close() }
 
-// Open reads the config at path and opens the weights beside it. skip names files that are not the model's.
+// Open reads the config at path, which may be ORG/NAME of the local store, and opens the weights beside it. skip names
+// files that are not the model's.
 func Open(path string, skip ...string) (*Checkpoint, error) {
-	if _, ok := PresetConfig(path); ok {
-		if _, err := os.Stat(path); err != nil {
-			return nil, fmt.Errorf("family: %s is a shape without weights; give a model folder or a GGUF file", path)
+	path = hub.Resolve(path)
+	if _, err := os.Stat(path); err != nil {
+		if _, ok := PresetConfig(path); ok {
+			return nil, fmt.Errorf("family: %s is a shape without weights; give a model folder, a GGUF file or a downloaded ORG/NAME", path)
+		}
+		if hub.ValidID(path) {
+			return nil, fmt.Errorf("family: %s: is neither here nor downloaded; danlu pull %s downloads it", path, path)
 		}
 	}
 	src, err := weights.Open(path, weights.OpenOptions{Skip: skip})
@@ -75,8 +81,9 @@ func readConfig(path string) ([]byte, error) {
 	return data, nil
 }
 
-// Shape makes a model without weights: of a preset, or of the config.json in a folder or at a path.
+// Shape makes a model without weights: of a preset, or of the config.json in a folder, at a path, or of the local store.
 func Shape(name string) (Model, []byte, error) {
+	name = hub.Resolve(name)
 	where := name
 	data, preset := PresetConfig(name)
 	if st, err := os.Stat(name); err == nil {

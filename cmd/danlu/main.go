@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"danlu/hub"
 	"danlu/internal/locale"
 )
 
@@ -87,13 +88,13 @@ func newRoot() *cobra.Command {
 // verbs is filled by each verb's file.
 var verbs []func(*options) *cobra.Command
 
-// modelArg is MODEL: positional, or given by --model.
+// modelArg is MODEL: positional, or given by --model. A name of the local store becomes the model's folder.
 func modelArg(cmd *cobra.Command, flag *string, args []string) (string, []string, error) {
 	if *flag != "" {
-		return *flag, args, nil
+		return hub.Resolve(*flag), args, nil
 	}
 	if len(args) == 0 {
-		return "", nil, fmt.Errorf("MODEL: is missing; give a folder, a GGUF file or a preset name")
+		return "", nil, fmt.Errorf("MODEL: is missing; give a folder, a GGUF file, a downloaded ORG/NAME or a preset name")
 	}
-	return args[0], args[1:], nil
+	return hub.Resolve(args[0]), args[1:], nil
 }
