@@ -135,7 +135,7 @@ func (m *DeepSeek) moe(b *nn.Build, l *graph.Graph, x *graph.Value, first int) *
 	logits := b.Router(l, "mlp.gate", rows, m.Experts.N, m.Std)
 	bias := l.State(graph.StateSpec{Label: "mlp.gate.e_score_correction_bias", Type: graph.Of(dtype.F32, m.Experts.N), Role: graph.Buffer, Axes: []string{""}})
 	r := m.Routing.Route(logits, bias)
-	b.TapRouting(l, first, logits, r)
+	b.Routed(l, "mlp.gate", first, logits, r)
 	y := graph.ReshapeTo(m.Experts.Build(b, l, rows, r), x.Shape...)
 	if m.SharedExperts > 0 {
 		shared := nn.GatedMLP{Name: "mlp.shared_experts", Size: m.Experts.Size * m.SharedExperts, Activation: m.Activation, Std: m.Std}
@@ -143,6 +143,9 @@ func (m *DeepSeek) moe(b *nn.Build, l *graph.Graph, x *graph.Value, first int) *
 	}
 	return y
 }
+
+// NumExperts implements Sparse.
+func (m *DeepSeek) NumExperts() int { return m.Experts.N }
 
 // Head implements Model.
 func (m *DeepSeek) Head(b *nn.Build) *graph.Value {

@@ -8,6 +8,8 @@ import (
 
 // Sparse is implemented by families of which each token uses some experts.
 type Sparse interface {
+	// NumExperts is the number of routed experts of a layer.
+	NumExperts() int
 	// ActiveExperts is the number of routed experts that one token uses in a layer.
 	ActiveExperts() int
 }

@@ -96,12 +96,15 @@ func (m *QwenMoE) Hidden(b *nn.Build) *graph.Value {
 	return x
 }
 
+// NumExperts implements Sparse.
+func (m *QwenMoE) NumExperts() int { return m.Experts.N }
+
 // moe is the sparse layer's MLP: x [B, T, D] → [B, T, D].
 func (m *QwenMoE) moe(b *nn.Build, l *graph.Graph, x *graph.Value, first int) *graph.Value {
 	rows := graph.ReshapeTo(x, x.Shape[0]*x.Shape[1], x.Shape[2])
 	logits := b.Router(l, "mlp.gate", rows, m.Experts.N, m.Std)
 	r := nn.SoftmaxRouting(logits, m.K, m.Normalise)
-	b.TapRouting(l, first, logits, r)
+	b.Routed(l, "mlp.gate", first, logits, r)
 	y := graph.ReshapeTo(m.Experts.Build(b, l, rows, r), x.Shape...)
 	if m.SharedSize > 0 {
 		shared := nn.GatedMLP{Name: "mlp.shared_expert", Size: m.SharedSize, Activation: m.Activation, Std: m.Std}.Build(b, l, x)

@@ -17,6 +17,70 @@ func ExpertLoad(ids *graph.Value, experts int, weights *graph.Value) *graph.Valu
 	return graph.AddRows(graph.Zeros(ids.Graph(), graph.Of(dtype.F32, experts)), flat, each)
 }
 
+// Balance gathers what the routers of a model choose, layer after layer.
+type Balance struct {
+	experts int
+	prefix  string         // of the layers being built
+	sums    []*graph.Value // carried from layer to layer: load [E], probability [E], tokens, sequence-wise losses
+}
+
+// LoadPrefix starts the names of outputs that hold how often each expert of a router was chosen [E]; the router's name
+// follows.
+const LoadPrefix = "expert_load."
+
+// GatherBalance makes the build gather the choices of routers over so many experts. It is to be called before the
+// layers are built.
+func (b *Build) GatherBalance(experts int) {
+	zero := func(shape ...int) *graph.Value { return graph.Zeros(b.G, graph.Of(dtype.F32, shape...)) }
+	b.Balance = &Balance{experts: experts, sums: []*graph.Value{zero(experts), zero(experts), zero(), zero()}}
+}
+
+// carried are the sums so far.
+func (s *Balance) carried() []*graph.Value {
+	if s == nil {
+		return nil
+	}
+	return s.sums
+}
+
+// carry goes on with sums as they arrive in a layer, or behind the last one.
+func (s *Balance) carry(prefix string, sums []*graph.Value) {
+	if s != nil {
+		s.prefix, s.sums = prefix, sums
+	}
+}
+
+// add takes in a layer's choices. Padding does not count.
+func (s *Balance) add(l *graph.Graph, name string, first int, segments *graph.Value, r Routing) {
+	n := r.Scores.Shape[0]
+	mask := graph.Convert(graph.GreaterEqual(graph.ReshapeTo(segments, n), graph.ConstLike(segments, 0)), dtype.F32)
+	load := ExpertLoad(r.IDs, s.experts, mask)
+	l.OutputFrom(LoadPrefix+s.prefix+name, first, load)
+	shares := graph.Div(r.Scores, graph.SumKeep(r.Scores, -1)) // sigmoids do not add up to one
+	probability := graph.Sum(graph.Mul(shares, graph.ReshapeTo(mask, n, 1)), 0)
+	each := []*graph.Value{load, probability, graph.Sum(mask), graph.Sum(SequenceBalanceLoss(r, segments.Shape[0]))}
+	sums := make([]*graph.Value, len(each))
+	for i, x := range each {
+		sums[i] = graph.Add(s.sums[i], x)
+	}
+	s.sums = sums
+}
+
+// Loss is BalanceLoss over all layers that were built, a scalar.
+func (s *Balance) Loss() *graph.Value { return switchLoss(s.sums[0], s.sums[1], s.sums[2]) }
+
+// SequenceLoss is the sum over layers of the mean over the build's sequences of SequenceBalanceLoss, a scalar.
+func (s *Balance) SequenceLoss(sequences int) *graph.Value {
+	return graph.MulScalar(s.sums[3], 1/float64(sequences))
+}
+
+// switchLoss is E · Σ_e f_e · P_e from sums over tokens.
+func switchLoss(load, probability, tokens *graph.Value) *graph.Value {
+	tokens = graph.Max(tokens, graph.ConstLike(tokens, 1))
+	shares := graph.Mul(graph.NoGrad(graph.Div(load, tokens)), graph.Div(probability, tokens))
+	return graph.MulScalar(graph.Sum(shares), float64(load.Len()))
+}
+
 // BalanceLoss is the Switch loss in Mixtral's form (arXiv:2101.03961, section 2.2): E · Σ_e f_e · P_e over the tokens of
 // all layers together, f_e the choices of expert e per token (they add up to K, without gradient) and P_e the mean
 // probability. mask [N], which may be nil, is 1 for tokens that count. A scalar.
@@ -40,8 +104,7 @@ func BalanceLoss(layers []Routing, mask *graph.Value) *graph.Value {
 		add(&probability, graph.Sum(graph.Mul(p, graph.ReshapeTo(m, p.Shape[0], 1)), 0))
 		add(&tokens, graph.Sum(m))
 	}
-	shares := graph.Mul(graph.NoGrad(graph.Div(load, tokens)), graph.Div(probability, tokens))
-	return graph.MulScalar(graph.Sum(shares), float64(e))
+	return switchLoss(load, probability, tokens)
 }
 
 // RouterZLoss is the mean over tokens of the squared logsumexp of router logits [N, E] (ST-MoE, arXiv:2202.08906,

@@ -56,6 +56,8 @@ type Build struct {
 	streams uint32 // random operations so far
 	// Visit, if set, is told of every module that an adapter could change.
 	Visit func(m Module)
+	// Balance gathers what routers choose; nil: nothing is asked of it.
+	Balance *Balance
 	// Taps asks for the residual stream: outputs hidden.0 (embedding), hidden.1 ... (after each layer), hidden.norm.
 	Taps bool
 }
@@ -141,13 +143,16 @@ func (b *Build) Layers(prefix string, from, to int, x *graph.Value, body func(l 
 		first := from
 		b.layer = fmt.Sprintf(prefix, first)
 		run := graph.Layers{N: end - first, Prefix: prefix, First: first}
-		x = b.G.ForEach(run, []*graph.Value{x}, func(l *graph.Graph, carry []*graph.Value) []*graph.Value {
+		out := b.G.ForEach(run, append([]*graph.Value{x}, b.Balance.carried()...), func(l *graph.Graph, carry []*graph.Value) []*graph.Value {
+			b.Balance.carry(prefix, carry[1:])
 			y := body(l, carry[0])
 			if b.Taps {
 				l.OutputFrom("hidden.%d", first+1, y)
 			}
-			return []*graph.Value{y}
-		})[0]
+			return append([]*graph.Value{y}, b.Balance.carried()...)
+		})
+		x = out[0]
+		b.Balance.carry("", out[1:])
 		from = end
 	}
 	return x

@@ -116,11 +116,15 @@ func (b *Build) Router(l *graph.Graph, name string, x *graph.Value, experts int,
 	return graph.Project(graph.Convert(x, dtype.F32), w, nil, dtype.F32, dtype.F32)
 }
 
-// TapRouting names a sparse layer's router logits and choices, for a run of layers that starts at first.
-func (b *Build) TapRouting(l *graph.Graph, first int, logits *graph.Value, r Routing) {
+// Routed notes the choices of a sparse layer whose router is called name, in a run of layers that starts at first: as
+// outputs where taps are asked for, and in the build's Balance.
+func (b *Build) Routed(l *graph.Graph, name string, first int, logits *graph.Value, r Routing) {
 	if b.Taps {
 		l.OutputFrom("router_logits.%d", first, logits)
 		l.OutputFrom("router_topk_ids.%d", first, r.IDs)
 		l.OutputFrom("router_topk_weights.%d", first, r.Weights)
+	}
+	if b.Balance != nil {
+		b.Balance.add(l, name, first, b.Mask.Segments, r)
 	}
 }

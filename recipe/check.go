@@ -345,6 +345,7 @@ func (r *Recipe) noteUnused() {
 	}{
 		{method == "lora", "lora_rank lora_alpha lora_dropout lora_target additional_target loraplus_lr_embedding pissa_iter pissa_convert create_new_adapter"},
 		{method == "freeze", "freeze_trainable_layers freeze_trainable_modules freeze_extra_modules"},
+		{stage == "pt" || stage == "sft", "z_loss moe_aux_loss_coef moe_sequence_loss_coef moe_bias_update_speed mtp_loss_weight"},
 		{stage == "dpo", "pref_beta pref_ftx pref_loss dpo_label_smoothing cpo_alpha simpo_gamma"},
 		{stage == "kto", "kto_chosen_weight kto_rejected_weight"},
 		{stage == "ppo", "ppo_buffer_size ppo_epochs ppo_score_norm ppo_target ppo_whiten_rewards kl_coef cliprange cliprange_value vf_coef gamma lam"},

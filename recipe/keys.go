@@ -20,6 +20,9 @@ type Model struct {
 	RopeScalingFactor *float64 `key:"rope_scaling_factor" min:"1"` // default: cutoff_len over the model's context
 	RopeTheta         *float64 `key:"rope_theta" above:"0"`        // adjusted base frequency
 	MoEAuxLossCoef    *float64 `key:"moe_aux_loss_coef" min:"0"`
+	MoESequenceCoef   float64  `key:"moe_sequence_loss_coef" default:"0.0" min:"0"`   // DeepSeek-V3's sequence-wise balance loss
+	MoEBiasSpeed      float64  `key:"moe_bias_update_speed" default:"0.0" min:"0"`    // balancing without a loss
+	MTPLossWeight     float64  `key:"mtp_loss_weight" default:"0.0" min:"0"`          // of the multi-token prediction module
 	NoCheckpointing   bool     `key:"disable_gradient_checkpointing" default:"false"` // keep all activations, recompute none
 	QuantizationBit   *int     `key:"quantization_bit" oneof:"4|8"`
 	QuantMethod       string   `key:"quantization_method" default:"bnb" oneof:"bnb|bitsandbytes"`

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"danlu/data"
-	"danlu/train"
 )
 
 func init() { stages["pt"] = pretrain }
@@ -29,7 +28,11 @@ func pretrain(ctx context.Context, j *job) error {
 		return err
 	}
 	defer model.store.Close()
-	done, err := j.train(ctx, training{model: model, rows: rows, objective: train.CrossEntropy(j.Method.ZLoss)})
+	objective, err := j.nextToken(model)
+	if err != nil {
+		return err
+	}
+	done, err := j.train(ctx, training{model: model, rows: rows, objective: objective})
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"danlu/data"
-	"danlu/train"
 )
 
 func init() { stages["sft"] = supervised }
@@ -30,7 +29,11 @@ func supervised(ctx context.Context, j *job) error {
 		return err
 	}
 	defer model.store.Close()
-	done, err := j.train(ctx, training{model: model, rows: rows, objective: train.CrossEntropy(j.Method.ZLoss)})
+	objective, err := j.nextToken(model)
+	if err != nil {
+		return err
+	}
+	done, err := j.train(ctx, training{model: model, rows: rows, objective: objective})
 	if err != nil {
 		return err
 	}

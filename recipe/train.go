@@ -117,10 +117,26 @@ type Failure struct{ error }
 // Unwrap implements errors.Unwrap.
 func (f *Failure) Unwrap() error { return f.error }
 
+// nextToken is the objective of next-token prediction with the recipe's further terms.
+func (j *job) nextToken(m *trainee) (train.Objective, error) {
+	n := train.NextToken{ZLoss: j.Method.ZLoss, Sequence: j.Model.MoESequenceCoef, MTP: j.Model.MTPLossWeight}
+	if j.Model.MoEAuxLossCoef != nil {
+		n.Balance = *j.Model.MoEAuxLossCoef
+	}
+	if err := n.Check(m.Model); err != nil {
+		key := "moe_aux_loss_coef"
+		if n.Balance == 0 && n.Sequence == 0 {
+			key = "mtp_loss_weight"
+		}
+		return nil, j.Errorf(key, "%v", err)
+	}
+	return n.Objective(), nil
+}
+
 // stepper compiles what does not depend on the batches.
 func (j *job) stepper(t training) (*train.Stepper, error) {
 	return train.NewStepper(train.StepConfig{Engine: j.engine, Store: t.model.store, Model: t.model.Model, Policy: t.model.policy, Objective: t.objective,
-		Updater: j.rates(j.optimizer()), Trainable: t.model.trainable, Prepare: t.model.prepare, Seed: uint64(j.Optim.Seed), Accumulates: j.Optim.Accumulation > 1})
+		Updater: j.rates(j.optimizer()), Trainable: t.model.trainable, Prepare: t.model.prepare, BiasSpeed: j.Model.MoEBiasSpeed, Seed: uint64(j.Optim.Seed), Accumulates: j.Optim.Accumulation > 1})
 }
 
 // largest are the largest batches of training and validation (nil: there is none).

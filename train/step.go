@@ -22,19 +22,7 @@ import (
 type Objective func(b *nn.Build, m family.Model, targets, norm *graph.Value) (loss *graph.Value, report map[string]*graph.Value)
 
 // CrossEntropy is the next-token objective, with a z-loss of the given coefficient (0: none), which is reported apart.
-func CrossEntropy(zLoss float64) Objective {
-	return func(b *nn.Build, m family.Model, targets, norm *graph.Value) (*graph.Value, map[string]*graph.Value) {
-		s := b.Score(m.Hidden(b), m.Head(b), targets, false)
-		loss := nn.CrossEntropy(s, norm)
-		report := map[string]*graph.Value{"loss": loss}
-		if zLoss != 0 {
-			z := nn.ZLoss(s, targets, norm, zLoss)
-			report["z_loss"] = z
-			loss = graph.Add(loss, z)
-		}
-		return loss, report
-	}
-}
+func CrossEntropy(zLoss float64) Objective { return NextToken{ZLoss: zLoss}.Objective() }
 
 // Updater adds one optimiser step to a graph: it declares its own states for params, and updates both. lr, scale (of
 // the gradients, for clipping) and step (from 1) are float32 scalars.
@@ -55,6 +43,8 @@ type StepConfig struct {
 	Recompute func(n *graph.Node) bool
 	// Prepare, if set, says what every build is to have: adapters, storage of weights.
 	Prepare func(b *nn.Build)
+	// BiasSpeed is by how much a step moves the biases of routers towards even loads; 0: not.
+	BiasSpeed float64
 	// Seed is of random operations such as dropout.
 	Seed uint64
 	// Accumulates says that steps have several micro-batches: one program then adds to gradients set to zero before,
@@ -75,6 +65,7 @@ type Stepper struct {
 	update   engine.Program
 	step     int64  // the step whose gradients are being added up
 	micro    uint32 // its micro-batches so far
+	loads    loads  // its routers' choices so far
 }
 
 // shape distinguishes programs: first says that gradients are set rather than added to, eval that there are none.
@@ -307,6 +298,9 @@ func report(out engine.Tensors) map[string]float64 {
 
 // Accumulate adds the gradients of a micro-batch; first starts a new sum. norm is one over the step's scored targets.
 func (s *Stepper) Accumulate(ctx context.Context, x *data.Batch, norm float64, first bool) (map[string]float64, error) {
+	if first {
+		s.loads = loads{}
+	}
 	k := shapeOf(x)
 	if k.first = first && !s.c.Accumulates; first && s.c.Accumulates {
 		if _, err := s.zero.Run(ctx, nil); err != nil {
@@ -320,8 +314,14 @@ func (s *Stepper) Accumulate(ctx context.Context, x *data.Batch, norm float64, f
 	in := inputs(x, norm)
 	in["random"] = s.random()
 	out, err := p.Run(ctx, in)
+	for name, t := range out {
+		s.loads.add(name, t)
+	}
 	return report(out), err
 }
+
+// Loads reports how even the choices of routers were in the step; nil where there are no routers.
+func (s *Stepper) Loads() map[string]float64 { return s.loads.report() }
 
 // GradNorm is the global norm of the gradients.
 func (s *Stepper) GradNorm(ctx context.Context) (float64, error) {
@@ -336,7 +336,10 @@ func (s *Stepper) GradNorm(ctx context.Context) (float64, error) {
 func (s *Stepper) Apply(ctx context.Context, lr, scale float64, step int64) error {
 	one := func(x float64) *tensor.Tensor { return tensor.FromF32([]float32{float32(x)}) }
 	_, err := s.update.Run(ctx, engine.Tensors{"lr": one(lr), "scale": one(scale), "step": one(float64(step))})
-	return err
+	if err != nil || s.c.BiasSpeed == 0 {
+		return err
+	}
+	return s.balance(s.c.BiasSpeed)
 }
 
 // Evaluate computes the objective of a batch without gradients.

@@ -314,6 +314,7 @@ func (t *trainer) update(ctx context.Context, st *data.Step, rate float64) (sums
 				sums[k] += v
 			}
 		}
+		maps.Copy(sums, t.Stepper.Loads())
 		if norm, err = t.Stepper.GradNorm(ctx); err != nil {
 			return nil, 0, err
 		}
