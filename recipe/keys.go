@@ -210,6 +210,9 @@ type Output struct {
 	RunName              string   `key:"run_name"`
 	LoggingDir           string   `key:"logging_dir"`
 	Resume               string   `key:"resume_from_checkpoint"` // "true": the newest complete one in output_dir; a path; "" or "false": none
+	SamplePrompts        []string `key:"sample_prompts"`         // what the model is asked while it learns, in turn
+	SampleSteps          float64  `key:"sample_steps" default:"100" above:"0"`
+	SampleTokens         int      `key:"sample_tokens" default:"128" min:"1"`
 	EffectiveTokenSpeeds bool     `key:"include_effective_tokens_per_second" default:"false"`
 	Force                bool     `key:"force" default:"false"` // train although the memory or disk check fails
 	Quiet                bool     `key:"quiet" default:"false"`

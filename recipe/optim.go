@@ -2,7 +2,9 @@ package recipe
 
 import (
 	"math"
+	"slices"
 
+	"danlu/graph"
 	"danlu/optim"
 )
 
@@ -20,7 +22,9 @@ func (r *Recipe) optimizer() optim.Optimizer {
 	case "adafactor_torch":
 		return optim.Adafactor{Decay: -0.8, Eps1: optim.Float32Eps, Eps2: 1e-3, ClipThreshold: 1, WeightDecay: o.WeightDecay}
 	case "muon":
-		return optim.Muon{Momentum: 0.95, Eps: 1e-7, Nesterov: true, WeightDecay: o.WeightDecay, Others: adamW}
+		// Embeddings and heads are AdamW's, as the method's author and LLaMA-Factory have it.
+		inner := func(s *graph.StateSpec) bool { return !slices.Contains(s.Axes, "vocab") }
+		return optim.Muon{Momentum: 0.95, Eps: 1e-7, Nesterov: true, WeightDecay: o.WeightDecay, Takes: inner, Others: adamW}
 	}
 	return adamW
 }

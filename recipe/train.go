@@ -60,6 +60,14 @@ func (j *job) train(ctx context.Context, t training) (*finished, error) {
 	if err := t.reserve(first); err != nil {
 		return nil, err
 	}
+	shown, err := j.samples(t.model, t.rows.tokenizer)
+	if err != nil {
+		return nil, err
+	}
+	if shown != nil {
+		defer shown.Shut()
+		t.more += shown.Memory()
+	}
 	if err := j.fits(j.measure(t, bytes), func(free int64) string { return j.smaller(t, first, eval, free) }); err != nil {
 		return nil, err
 	}
@@ -86,6 +94,9 @@ func (j *job) train(ctx context.Context, t training) (*finished, error) {
 	}
 	bar := progress.New(j.Stderr, progress.Options{Label: locale.Text("training", "训练"), Start: at, Total: opt.Steps, Quiet: j.Output.Quiet, Chinese: locale.Chinese()})
 	opt.Watch, opt.Completed = j.watch(bar), t.completed
+	if shown != nil {
+		opt.Watch.Idle = func(ctx context.Context, at train.Status) { shown.show(ctx, at, bar) }
+	}
 	f := &finished{training: t, options: opt}
 	f.result, err = train.Run(ctx, opt)
 	bar.Done()

@@ -425,6 +425,7 @@ func (t *trainer) afterStep(ctx context.Context) error {
 		}
 		if t.Watch.Idle != nil {
 			t.Watch.Idle(ctx, t.status())
+			t.windowStart = time.Now() // time spent there is not training time
 		}
 	}
 	better := false
