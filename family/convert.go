@@ -28,6 +28,8 @@ type ConvertOptions struct {
 	Format string // FormatSafetensors or FormatGGUF; "": by the name of the destination
 	// DType is the type of the weights; dtype.Invalid: as they are. Safetensors hold float32, bfloat16 and float16.
 	DType dtype.DType
+	// More is the type of the matrices that lose most by rounding, in a GGUF (weights.Mix); dtype.Invalid: DType.
+	More dtype.DType
 	// ShardBytes is the most that one file holds; 0: 5 GB for safetensors, one file for a GGUF.
 	ShardBytes int64
 	Progress   func(done, total int64)
@@ -109,7 +111,7 @@ func (o ConvertOptions) check(dst string) error {
 func (out *Conversion) gguf(c *Checkpoint, src, dst string, opts ConvertOptions) error {
 	license := c.license(src)
 	out.License = license.ID
-	w := weights.GGUFOptions{DType: opts.DType, Name: strings.TrimSuffix(filepath.Base(filepath.Clean(src)), ".gguf"), SplitBytes: opts.ShardBytes, Progress: opts.Progress,
+	w := weights.GGUFOptions{DType: opts.DType, More: opts.More, Name: strings.TrimSuffix(filepath.Base(filepath.Clean(src)), ".gguf"), SplitBytes: opts.ShardBytes, Progress: opts.Progress,
 		General: []gguf.KV{{Key: "general.license", Value: license.ID}}}
 	tok, err := tokenizer.Load(c.beside(src))
 	switch {

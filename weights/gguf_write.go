@@ -16,6 +16,8 @@ type GGUFOptions struct {
 	// DType is the type of matrices; dtype.Invalid: as they are in the source, or float32 where GGUF has no such type.
 	// Norms, biases and routers are float32 always, as llama.cpp wants them.
 	DType dtype.DType
+	// More is the type of the output matrix and of some layers' value and down projections (Mix); dtype.Invalid: DType.
+	More dtype.DType
 	// Name goes into general.name.
 	Name string
 	// Vocabulary are the entries tokenizer.*; nil: the file says that it has none.
@@ -254,6 +256,10 @@ func (w *ggufWriter) dtype(t *ggufTensor, source dtype.DType, shape []int) dtype
 	if small {
 		return dtype.F32
 	}
+	if w.opts.DType != dtype.Invalid {
+		name := t.inputs[0]
+		want = Mix{want, w.opts.More}.of(isOutput(name, w.tied), sensitive(name), t.place.layer, w.layers)
+	}
 	row := shape[len(shape)-1]
 	if row%want.BlockLen() == 0 {
 		return want
@@ -277,8 +283,11 @@ func storable(d dtype.DType) bool {
 var fileTypes = map[dtype.DType]uint32{dtype.F32: 0, dtype.F16: 1, dtype.Q4_0: 2, dtype.Q4_1: 3, dtype.Q8_0: 7, dtype.Q5_0: 8, dtype.Q5_1: 9,
 	dtype.Q2_K: 10, dtype.Q3_K: 12, dtype.Q4_K: 14, dtype.Q5_K: 16, dtype.Q6_K: 18, dtype.BF16: 32}
 
-// fileType is the number of the type that most bytes have.
+// fileType is the number of the mix, or of the type that most bytes have.
 func (w *ggufWriter) fileType() uint32 {
+	if n, ok := map[Mix]uint32{{dtype.Q4_K, dtype.Q6_K}: 15, {dtype.Q5_K, dtype.Q6_K}: 17}[Mix{w.opts.DType, w.opts.More}]; ok {
+		return n
+	}
 	bytes := map[dtype.DType]int64{}
 	most := dtype.F32
 	for _, t := range w.tensors {

@@ -32,7 +32,7 @@ func matrix(name string, shape []int) bool {
 }
 
 // Storage plans how each weight among specs is kept: as the checkpoint has it ("keep"), in float32 ("none"), or in a
-// type of package dtype by its name. Weights whose rows are no whole blocks take the nearest type whose blocks they
+// type or mix by its name (ParseMix). Weights whose rows are no whole blocks take the nearest type whose blocks they
 // fill; weights that are more than factors stay as they are in a 16-bit checkpoint and in float32 otherwise.
 func Storage(src Source, specs []*graph.StateSpec, kind string, opts LoadOptions) (nn.Storage, error) {
 	if kind == QuantNone {
@@ -42,11 +42,16 @@ func Storage(src Source, specs []*graph.StateSpec, kind string, opts LoadOptions
 	if err != nil {
 		return nil, err
 	}
-	want := dtype.Invalid
+	var mix Mix
 	if kind != QuantKeep {
-		if want, err = dtype.Parse(kind); err != nil || !quant.CanQuantize(want) || want == dtype.F64 {
-			return nil, fmt.Errorf("weights: quant: want keep, none or a type such as q8_0 or q4_k, got %q", kind)
+		if mix, err = ParseMix(kind); err != nil {
+			return nil, fmt.Errorf("%w, or keep or none", err)
 		}
+	}
+	layers, tied := 0, true
+	for _, p := range parts {
+		layers = max(layers, layerOf(p.name)+1)
+		tied = tied && !isOutput(p.name, false)
 	}
 	s := nn.Storage{}
 	for _, p := range parts {
@@ -57,8 +62,8 @@ func Storage(src Source, specs []*graph.StateSpec, kind string, opts LoadOptions
 		if !matrix(p.name, shape) {
 			continue
 		}
-		if want != dtype.Invalid {
-			d = fitting(want, shape[1])
+		if kind != QuantKeep {
+			d = fitting(mix.of(isOutput(p.name, tied), sensitive(p.name), layerOf(p.name), layers), shape[1])
 		}
 		if d.IsQuantized() || d == dtype.F16 || d == dtype.BF16 {
 			s[p.name] = d
