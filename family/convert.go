@@ -193,10 +193,13 @@ func (out *Conversion) fromFolder(c *Checkpoint, src, dir string, opts ConvertOp
 	if err := copyBeside(c.beside(src), dir); err != nil {
 		return err
 	}
-	config := c.Config
-	if opts.DType != dtype.Invalid {
+	config, d := c.Config, opts.DType
+	if d == dtype.Invalid && weights.Stored(c.Weights) != c.Weights {
+		d = dtype.F32 // packed matrices are written expanded
+	}
+	if d != dtype.Invalid {
 		var err error
-		if config, err = SavedConfig(config, map[string]any{"torch_dtype": torchName(opts.DType)}); err != nil {
+		if config, err = SavedConfig(config, map[string]any{"torch_dtype": torchName(d)}); err != nil {
 			return err
 		}
 	}

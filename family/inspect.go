@@ -123,7 +123,7 @@ func (in *Inspection) stored(m Model, src weights.Source) error {
 		return err
 	}
 	in.DTypes = map[string]int64{}
-	return in.add(src)
+	return in.add(weights.Stored(src))
 }
 
 // add counts the tensors of a checkpoint.

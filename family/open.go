@@ -49,6 +49,9 @@ func Open(path string, skip ...string) (*Checkpoint, error) {
 	if err == nil {
 		c.Model, _, err = Parse(where, c.Config)
 	}
+	if err == nil {
+		c.Weights, err = weights.Dequantized(src, c.Config)
+	}
 	if err != nil {
 		src.Close()
 		return nil, err

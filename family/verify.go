@@ -140,6 +140,9 @@ func Verify(ctx context.Context, dir string, opts VerifyOptions) (*VerifyResult,
 		return nil, err
 	}
 	defer src.Close()
+	if src, err = weights.Dequantized(src, v.config); err != nil {
+		return nil, err
+	}
 	if err := v.load(src); err != nil {
 		return nil, err
 	}
