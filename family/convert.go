@@ -33,6 +33,10 @@ type ConvertOptions struct {
 	// ShardBytes is the most that one file holds; 0: 5 GB for safetensors, one file for a GGUF.
 	ShardBytes int64
 	Progress   func(done, total int64)
+	// Change, if set, says what is written in the place of the source's weights: with adapters added, for example.
+	Change func(c *Checkpoint) (weights.Source, error)
+
+	content weights.Source
 }
 
 // Conversion says what was written.
@@ -70,6 +74,12 @@ func Convert(src, dst string, opts ConvertOptions) (*Conversion, error) {
 	}
 	if err := weights.Check(specs, c.Weights, weights.LoadOptions{Ignored: c.Model.Info().Ignored}); err != nil {
 		return nil, err
+	}
+	opts.content = c.Weights
+	if opts.Change != nil {
+		if opts.content, err = opts.Change(c); err != nil {
+			return nil, err
+		}
 	}
 	out := &Conversion{Format: opts.Format, DTypes: map[string]int64{}}
 	write := out.safetensors
@@ -122,7 +132,7 @@ func (out *Conversion) gguf(c *Checkpoint, src, dst string, opts ConvertOptions)
 	case !errors.Is(err, tokenizer.ErrNone):
 		return err
 	}
-	report, err := weights.WriteGGUF(dst, c.Weights, c.Config, w)
+	report, err := weights.WriteGGUF(dst, opts.content, c.Config, w)
 	if err != nil {
 		return err
 	}
@@ -173,7 +183,7 @@ func (out *Conversion) safetensors(c *Checkpoint, src, dst string, opts ConvertO
 		err = out.fromFolder(c, src, tmp, opts)
 	}
 	if err == nil {
-		err = weights.Copy(tmp, c.Weights, weights.CopyOptions{DType: opts.DType, ShardBytes: opts.ShardBytes, Progress: opts.Progress})
+		err = weights.Copy(tmp, opts.content, weights.CopyOptions{DType: opts.DType, ShardBytes: opts.ShardBytes, Progress: opts.Progress})
 	}
 	if err != nil {
 		return err

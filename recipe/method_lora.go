@@ -207,15 +207,8 @@ func (a *adapterPlan) storage() (nn.Storage, error) {
 // multiplied anyway; an embedding's rows, and the lengths of rows that DoRA measures, are not.
 func (a *adapterPlan) kept(m *nn.Module, from dtype.DType) dtype.DType {
 	inner := m.Kind == nn.LinearModule || m.Kind == nn.ExpertModule
-	if bits := a.j.Model.QuantizationBit; bits != nil && inner {
-		switch {
-		case *bits == 4 && a.j.Model.DoubleQuant:
-			return dtype.NF4Double
-		case *bits == 4:
-			return dtype.NF4
-		case m.In%dtype.Q8_0.BlockLen() == 0:
-			return dtype.Q8_0
-		}
+	if d, ok := a.j.quantized(m); ok {
+		return d
 	}
 	if from == dtype.BF16 || a.j.policy().Compute == dtype.BF16 && !a.set.Config.DoRA && (inner || m.Kind == nn.HeadModule) {
 		return dtype.BF16

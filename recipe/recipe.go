@@ -90,9 +90,12 @@ func Load(path string, overrides []string) (*Recipe, error) {
 // LoadExport reads a recipe for `danlu export`: the same keys, of which model_name_or_path, adapter_name_or_path and
 // export_dir matter, without what only training needs.
 func LoadExport(path string, overrides []string) (*Recipe, error) {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("recipe: %w", err)
+	var raw []byte
+	if path != "" { // else the overrides are all
+		var err error
+		if raw, err = os.ReadFile(path); err != nil {
+			return nil, fmt.Errorf("recipe: %w", err)
+		}
 	}
 	root, err := parseYAML(raw, path)
 	if err != nil {
