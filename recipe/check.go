@@ -248,6 +248,14 @@ func (r *Recipe) checkMethod() error {
 		return r.Errorf("teacher_model", "is needed by stage: distill")
 	case m.Stage == "distill" && r.Distill.Teacher == "" && r.Distill.Loss != "sequence":
 		return r.Errorf("distill_loss", "an endpoint gives no logits: want sequence with teacher_api_base, got %s", r.Distill.Loss)
+	case m.RefQuantBit != nil:
+		return r.Errorf("ref_model_quantization_bit", "is not supported: the reference model is kept as it comes; with finetuning_type: lora it is the base of the model in training")
+	case m.RewardQuantBit != nil:
+		return r.Errorf("reward_model_quantization_bit", "is not supported: the reward model is kept as it comes")
+	case m.RefAdapters != "" && m.RefModel == "":
+		return r.Errorf("ref_model_adapters", "needs ref_model")
+	case m.RewardAdapters != "" && m.RewardModel == "":
+		return r.Errorf("reward_model_adapters", "needs reward_model")
 	case m.Stage == "kto" && m.KTOChosenWeight == 0 && m.KTORejectedWeight == 0:
 		return r.Errorf("kto_chosen_weight", "does not go with kto_rejected_weight: 0, both are 0")
 	}

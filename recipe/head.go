@@ -1,16 +1,16 @@
 package recipe
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"danlu/graph"
 	"danlu/train"
 	"danlu/weights"
 )
 
-// addHead gives the model in training a scalar head: the one beside its files, else one drawn from the seed. It is
+// addHead gives the model in training a scalar head: the one beside its files or its adapter's, else one drawn from the seed. It is
 // saved beside the model's files too.
 func (j *job) addHead(m *trainee, head train.ScalarHead) error {
 	size := m.Info().HiddenSize
@@ -26,11 +26,17 @@ func (j *job) addHead(m *trainee, head train.ScalarHead) error {
 		if err := fill(); err != nil {
 			return err
 		}
-		path := filepath.Join(j.source.path, train.HeadFile)
-		if _, err := os.Stat(path); j.source.files == nil || errors.Is(err, os.ErrNotExist) {
-			return weights.Init(m.store, specs, uint64(j.Optim.Seed))
+		dirs := []string{j.source.path}
+		for _, dir := range j.Model.Adapters {
+			dirs = append(dirs, filepath.Join(j.Model.AdapterFolder, dir))
 		}
-		return head.Load(path, m.store)
+		for _, dir := range slices.Backward(dirs) {
+			path := filepath.Join(dir, train.HeadFile)
+			if _, err := os.Stat(path); err == nil && j.source.files != nil {
+				return head.Load(path, m.store)
+			}
+		}
+		return weights.Init(m.store, specs, uint64(j.Optim.Seed))
 	}
 	m.save = func(dir string) error {
 		if err := save(dir); err != nil {

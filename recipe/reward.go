@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
+	"danlu/adapter"
 	"danlu/data"
 	"danlu/family"
 	"danlu/graph"
@@ -57,15 +60,22 @@ func (j *job) rewards(t *tokenizer.Tokenizer) (*rewards, error) {
 	return r, nil
 }
 
-// open opens the reward model: a folder with value_head.safetensors, as stage: rm writes it, or one of transformers'
-// sequence classification models.
+// open opens the reward model: a folder with value_head.safetensors, as stage: rm writes it, of a whole model or of an
+// adapter to the model in training, or one of transformers' sequence classification models.
 func (r *rewards) open(t *tokenizer.Tokenizer) error {
 	j := r.job
 	if j.Method.RewardModelType == "api" {
-		return j.Errorf("reward_model_type", "want full, got api: reward models behind an endpoint are not asked")
+		return j.Errorf("reward_model_type", "want lora or full, got api: reward models behind an endpoint are not asked")
 	}
-	head := train.LlamaFactoryHead
-	s, err := j.second("reward_model", j.Method.RewardModel, false, func(src *source) train.Reading {
+	head, path := train.LlamaFactoryHead, j.Method.RewardModel
+	var adapters []string
+	if _, err := os.Stat(filepath.Join(path, adapter.WeightsFile)); err == nil {
+		adapters, path = append(adapters, path), j.Model.Path
+	}
+	if j.Method.RewardAdapters != "" {
+		adapters = append(adapters, j.Method.RewardAdapters)
+	}
+	s, err := j.second("reward_model", path, false, func(src *source) train.Reading {
 		if strings.HasSuffix(src.model.Info().Architecture, "ForSequenceClassification") {
 			head = train.SequenceClassificationHead
 		}
@@ -76,8 +86,9 @@ func (r *rewards) open(t *tokenizer.Tokenizer) error {
 	if err != nil {
 		return err
 	}
+	s.adapters = adapters
 	if head == train.LlamaFactoryHead {
-		s.head = &head
+		s.head, s.headDir = &head, j.Method.RewardModel
 	}
 	other, err := tokenizer.Load(j.Method.RewardModel)
 	if err == nil && !sameVocabulary(t, other) {

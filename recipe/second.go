@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"danlu/adapter"
 	"danlu/data"
 	"danlu/family"
 	"danlu/graph"
@@ -19,10 +20,13 @@ import (
 type second struct {
 	train.Forward
 	job    *job
-	source *source           // where its weights come from; nil: the trained model's store
-	head   *train.ScalarHead // in value_head.safetensors beside them; nil: none
-	states []*graph.StateSpec
-	filled func() error // called when it has its weights; nil: nothing
+	source *source // where its weights come from; nil: the trained model's store
+	// adapters are folders of adapters that are added to the weights, and headDir is where value_head.safetensors lies.
+	adapters []string
+	head     *train.ScalarHead // nil: none
+	headDir  string
+	states   []*graph.StateSpec
+	filled   func() error // called when it has its weights; nil: nothing
 }
 
 // reader reads batches with the model in training.
@@ -58,9 +62,19 @@ func (j *job) reference(m *trainee) (*second, error) {
 	}
 	logProbs := func(*source) train.Reading { return train.LogProbs }
 	if j.Method.RefModel != "" {
-		return j.second("ref_model", j.Method.RefModel, false, logProbs)
+		s, err := j.second("ref_model", j.Method.RefModel, false, logProbs)
+		if err == nil && j.Method.RefAdapters != "" {
+			s.adapters = []string{j.Method.RefAdapters}
+		}
+		return s, err
 	}
-	return j.second("model_name_or_path", j.Model.Path, j.Model.FromScratch, logProbs)
+	s, err := j.second("model_name_or_path", j.Model.Path, j.Model.FromScratch, logProbs)
+	if err == nil {
+		for _, dir := range j.Model.Adapters {
+			s.adapters = append(s.adapters, filepath.Join(j.Model.AdapterFolder, dir))
+		}
+	}
+	return s, err
 }
 
 // fill gives a second model its weights.
@@ -80,15 +94,26 @@ func (s *second) load() error {
 	if s.source.files == nil {
 		return weights.Init(s.Store, s.states, uint64(s.job.Optim.Seed))
 	}
+	src := s.source.files.Weights
+	for _, dir := range s.adapters {
+		f, err := adapter.Open(dir, s.source.model)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if src, err = f.Merge(src); err != nil {
+			return err
+		}
+	}
 	opts := weights.LoadOptions{Ignored: append([]string{"lm_head.weight"}, s.source.model.Info().Ignored...)}
 	if s.head == nil {
-		return weights.Load(s.Store, s.states, s.source.files.Weights, opts)
+		return weights.Load(s.Store, s.states, src, opts)
 	}
 	opts.Optional = func(name string) bool { return name == s.head.Weight || name == s.head.Bias }
-	if err := weights.Load(s.Store, s.states, s.source.files.Weights, opts); err != nil {
+	if err := weights.Load(s.Store, s.states, src, opts); err != nil {
 		return err
 	}
-	return s.head.Load(filepath.Join(s.source.path, train.HeadFile), s.Store)
+	return s.head.Load(filepath.Join(s.headDir, train.HeadFile), s.Store)
 }
 
 // close frees the programs and, unless the model is the one in training, its store.

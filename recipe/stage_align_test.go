@@ -392,3 +392,39 @@ func TestStageRejectionSampling(t *testing.T) {
 		t.Error("no loss")
 	}
 }
+
+// Stages train adapters too: the reference is then the same weights without the adapter, and a reward model may be an
+// adapter of the model in training.
+func TestStagesWithLora(t *testing.T) {
+	base := answeringModel(t)
+	lora := func(words ...string) []string {
+		return append([]string{"model_name_or_path=" + base, "finetuning_type=lora", "lora_rank=4", "output_dir=" + t.TempDir(), "cutoff_len=32", "lr_scheduler_type=constant"}, words...)
+	}
+	_, lines := runRecipe(t, context.Background(), lora("stage=dpo", "dataset="+writeRows(t, preferences(16)...), "per_device_train_batch_size=4", "num_train_epochs=5", "learning_rate=2e-3")...)
+	if first := lines[0]["loss"].(float64); !(math.Abs(first-math.Ln2) < 1e-5) || !(last(lines, "rewards/accuracies") > 0.9) {
+		t.Errorf("dpo: first loss %v, accuracy %v", first, last(lines, "rewards/accuracies"))
+	}
+	var pairs []any
+	for _, r := range fours(25) {
+		pairs = append(pairs, map[string]any{"instruction": r.(map[string]any)["instruction"], "chosen": "\\boxed{4}", "rejected": "\\boxed{7}"})
+	}
+	judge, _ := runRecipe(t, context.Background(), lora("stage=rm", "dataset="+writeRows(t, pairs...), "per_device_train_batch_size=5", "num_train_epochs=4", "learning_rate=5e-3")...)
+	for _, name := range []string{"adapter_model.safetensors", "value_head.safetensors"} {
+		if _, err := os.Stat(filepath.Join(judge, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	_, lines = runRecipe(t, context.Background(), lora("stage=ppo", "dataset="+writeRows(t, fours(25)...), "per_device_train_batch_size=20", "ppo_epochs=2", "max_new_tokens=12",
+		"temperature=1", "top_k=0", "top_p=1", "reward_model="+judge, "learning_rate=2e-3", "max_steps=8")...)
+	if v := lines[0]["objective/kl"].(float64); !(math.Abs(v) < 1e-3) {
+		t.Errorf("ppo: the first divergence is %v", v)
+	}
+	if before, after := lines[0]["rewards/reward_model/mean"].(float64), last(lines, "rewards/reward_model/mean"); !(after > before) {
+		t.Errorf("ppo: rewards from %v to %v", before, after)
+	}
+	_, lines = runRecipe(t, context.Background(), lora("stage=grpo", "dataset="+writeRows(t, fours(25)...), "per_device_train_batch_size=20", "num_generations=10", "max_completion_length=12",
+		"reward_funcs=accuracy", "beta=0.01", "learning_rate=3e-3", "max_steps=10")...)
+	if before, after := lines[0]["reward"].(float64), last(lines, "reward"); !(after > before) {
+		t.Errorf("grpo: rewards from %v to %v", before, after)
+	}
+}
