@@ -14,6 +14,7 @@ import (
 	"danlu/dtype"
 	"danlu/engine"
 	"danlu/graph"
+	"danlu/internal/mmap"
 	"danlu/tensor"
 )
 
@@ -135,6 +136,7 @@ func Load(store engine.Store, specs []*graph.StateSpec, src Source, opts LoadOpt
 			if err != nil {
 				return err
 			}
+			defer mmap.Forget(t.Data)
 			if t, err = stored(p.dtype, t); err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"sync"
 	"unsafe"
 )
 
@@ -43,6 +44,7 @@ func Open(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mmap: %s: %w", path, err)
 	}
+	note(data)
 	return &File{Path: path, Data: data, free: free}, nil
 }
 
@@ -52,6 +54,7 @@ func (f *File) Close() error {
 		return nil
 	}
 	free := f.free
+	unnote(f.Data)
 	f.free, f.Data = nil, nil
 	return free()
 }
@@ -76,4 +79,40 @@ func (f *File) Guard(read func() error) (err error) {
 		}
 	}()
 	return read()
+}
+
+var (
+	mappedMu sync.Mutex
+	mapped   = map[*byte]int{} // sizes of the live mappings, by their first bytes
+)
+
+func note(data []byte) {
+	mappedMu.Lock()
+	defer mappedMu.Unlock()
+	mapped[unsafe.SliceData(data)] = len(data)
+}
+
+func unnote(data []byte) {
+	mappedMu.Lock()
+	defer mappedMu.Unlock()
+	delete(mapped, unsafe.SliceData(data))
+}
+
+// Forget lets go of the memory that holds data if it is a part of a mapped file; it is read again when it is used again.
+// Other memory is left alone.
+func Forget(data []byte) {
+	mappedMu.Lock()
+	defer mappedMu.Unlock()
+	at := uintptr(unsafe.Pointer(unsafe.SliceData(data)))
+	for first, size := range mapped {
+		if from := uintptr(unsafe.Pointer(first)); from <= at && at+uintptr(len(data)) <= from+uintptr(size) {
+			// Whole pages only: others hold parts of neighbours that may be in use.
+			page := uintptr(os.Getpagesize())
+			skip := (page - at%page) % page
+			if n := uintptr(len(data)); n >= skip+page {
+				forget(data[skip : skip+(n-skip)/page*page])
+			}
+			return
+		}
+	}
 }

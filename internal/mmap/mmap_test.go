@@ -56,3 +56,30 @@ func TestGuard(t *testing.T) {
 		t.Errorf("reading a file that was cut short: %v", err)
 	}
 }
+
+func TestForget(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	want := make([]byte, 5*os.Getpagesize()+100)
+	for i := range want {
+		want[i] = byte(i * 7)
+	}
+	if err := os.WriteFile(path, want, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, cut := range [][2]int{{0, len(want)}, {1, len(want)}, {10, 20}, {100, 2*os.Getpagesize() + 5}, {0, 0}} {
+		Forget(f.Data[cut[0]:cut[1]])
+		if !bytes.Equal(f.Data, want) {
+			t.Fatalf("after Forget of %v: the data changed", cut)
+		}
+	}
+	own := bytes.Clone(want) // memory of our own stays as it is
+	Forget(own)
+	if !bytes.Equal(own, want) {
+		t.Fatal("Forget changed memory that is not mapped")
+	}
+}

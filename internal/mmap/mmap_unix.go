@@ -15,3 +15,5 @@ func mapFile(f *os.File, size int) ([]byte, func() error, error) {
 	}
 	return data, func() error { return unix.Munmap(data) }, nil
 }
+
+func forget(pages []byte) { _ = unix.Madvise(pages, unix.MADV_DONTNEED) } // advice: nothing depends on it
