@@ -193,6 +193,93 @@ func wideVectorF16(y, w, a unsafe.Pointer, depth, panel int, bias unsafe.Pointer
 //go:noescape
 func wideVectorBF16(y, w, a unsafe.Pointer, depth, panel int, bias unsafe.Pointer)
 
+//go:noescape
+func unpackQ8_0AVX2(dst, src unsafe.Pointer, records int)
+
+//go:noescape
+func unpackQ4_0AVX2(dst, src unsafe.Pointer, records int)
+
+//go:noescape
+func unpackQ4_1AVX2(dst, src unsafe.Pointer, records int)
+
+//go:noescape
+func unpackQ5_0AVX2(dst, src unsafe.Pointer, records int)
+
+//go:noescape
+func unpackQ5_1AVX2(dst, src unsafe.Pointer, records int)
+
+//go:noescape
+func unpackQ4_KAVX2(dst, src unsafe.Pointer, records int)
+
+//go:noescape
+func unpackQ5_KAVX2(dst, src unsafe.Pointer, records int)
+
+//go:noescape
+func unpackQ6_KAVX2(dst, src unsafe.Pointer, records int)
+
+//go:noescape
+func unpackQ3_KAVX2(dst, src unsafe.Pointer, records int)
+
+//go:noescape
+func unpackQ2_KAVX2(dst, src unsafe.Pointer, records int)
+
+//go:noescape
+func dotSym32AVX2x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotSym32AVX2x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotSigned32AVX2x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotSigned32AVX2x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotAff32AVX2x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotAff32AVX2x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotSym16AVX2x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotSym16AVX2x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotAff16AVX2x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func dotAff16AVX2x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias unsafe.Pointer)
+
+//go:noescape
+func wideF32AVX2x4(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideF32AVX2x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideF32AVX2x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideF16AVX2x4(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideF16AVX2x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideF16AVX2x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideBF16AVX2x4(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideBF16AVX2x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
+//go:noescape
+func wideBF16AVX2x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
+
 type (
 	gemvKernel   func(y, w, a unsafe.Pointer, records, panels int, bias unsafe.Pointer)
 	unpackKernel func(dst, src unsafe.Pointer, records int)
@@ -226,16 +313,44 @@ var unpacks = [256]unpackKernel{
 	dtype.Q2_K: unpackQ2_K,
 }
 
-// tileRows are the numbers of rows of the microkernels, in the order of their tables.
-var tileRows = [...]int{12, 8, 4, 2, 1}
+var unpacksAVX2 = [256]unpackKernel{
+	dtype.Q8_0: unpackQ8_0AVX2,
+	dtype.Q4_0: unpackQ4_0AVX2,
+	dtype.Q4_1: unpackQ4_1AVX2,
+	dtype.Q5_0: unpackQ5_0AVX2,
+	dtype.Q5_1: unpackQ5_1AVX2,
+	dtype.Q4_K: unpackQ4_KAVX2,
+	dtype.Q5_K: unpackQ5_KAVX2,
+	dtype.Q6_K: unpackQ6_KAVX2,
+	dtype.Q3_K: unpackQ3_KAVX2,
+	dtype.Q2_K: unpackQ2_KAVX2,
+}
 
-type tiles [len(tileRows)]rowsKernel
+// tile is a microkernel of a number of rows.
+type tile struct {
+	rows int
+	f    rowsKernel
+}
 
-// dots and widens are by [affine][halved].
+// tiles are microkernels for the same panels, with the most rows first.
+type tiles []tile
+
+// Of plain panels, by [affine][halved].
 var (
-	dots                       = [2][2]tiles{{{dotSym32x12, dotSym32x8, dotSym32x4, dotSym32x2, dotSym32x1}, {dotSym16x12, dotSym16x8, dotSym16x4, dotSym16x2, dotSym16x1}}, {{dotAff32x12, dotAff32x8, dotAff32x4, dotAff32x2, dotAff32x1}, {dotAff16x12, dotAff16x8, dotAff16x4, dotAff16x2, dotAff16x1}}}
-	widens                     = [2][2]widenKernel{{widenSym32, widenSym16}, {widenAff32, widenAff16}}
-	wideF32, wideF16, wideBF16 = tiles{wideF32x12, wideF32x8, wideF32x4, wideF32x2, wideF32x1}, tiles{wideF16x12, wideF16x8, wideF16x4, wideF16x2, wideF16x1}, tiles{wideBF16x12, wideBF16x8, wideBF16x4, wideBF16x2, wideBF16x1}
+	dots          = [2][2]tiles{{{{12, dotSym32x12}, {8, dotSym32x8}, {4, dotSym32x4}, {2, dotSym32x2}, {1, dotSym32x1}}, {{12, dotSym16x12}, {8, dotSym16x8}, {4, dotSym16x4}, {2, dotSym16x2}, {1, dotSym16x1}}}, {{{12, dotAff32x12}, {8, dotAff32x8}, {4, dotAff32x4}, {2, dotAff32x2}, {1, dotAff32x1}}, {{12, dotAff16x12}, {8, dotAff16x8}, {4, dotAff16x4}, {2, dotAff16x2}, {1, dotAff16x1}}}}
+	dotsAVX2      = [2][2]tiles{{{{2, dotSym32AVX2x2}, {1, dotSym32AVX2x1}}, {{2, dotSym16AVX2x2}, {1, dotSym16AVX2x1}}}, {{{2, dotAff32AVX2x2}, {1, dotAff32AVX2x1}}, {{2, dotAff16AVX2x2}, {1, dotAff16AVX2x1}}}}
+	dotSignedAVX2 = tiles{{2, dotSigned32AVX2x2}, {1, dotSigned32AVX2x1}}
+	widens        = [2][2]widenKernel{{widenSym32, widenSym16}, {widenAff32, widenAff16}}
+)
+
+// Of panels of numbers.
+var (
+	wideF32      = tiles{{12, wideF32x12}, {8, wideF32x8}, {4, wideF32x4}, {2, wideF32x2}, {1, wideF32x1}}
+	wideF32AVX2  = tiles{{4, wideF32AVX2x4}, {2, wideF32AVX2x2}, {1, wideF32AVX2x1}}
+	wideF16      = tiles{{12, wideF16x12}, {8, wideF16x8}, {4, wideF16x4}, {2, wideF16x2}, {1, wideF16x1}}
+	wideF16AVX2  = tiles{{4, wideF16AVX2x4}, {2, wideF16AVX2x2}, {1, wideF16AVX2x1}}
+	wideBF16     = tiles{{12, wideBF16x12}, {8, wideBF16x8}, {4, wideBF16x4}, {2, wideBF16x2}, {1, wideBF16x1}}
+	wideBF16AVX2 = tiles{{4, wideBF16AVX2x4}, {2, wideBF16AVX2x2}, {1, wideBF16AVX2x1}}
 )
 
 func index(b bool) int {
@@ -246,15 +361,14 @@ func index(b bool) int {
 }
 
 // run covers the rows with microkernels.
-func (t *tiles) run(c []float32, cRow int, a unsafe.Pointer, aBytes int, w unsafe.Pointer, rows, depth int, bias []float32) {
+func (t tiles) run(c []float32, cRow int, a unsafe.Pointer, aBytes int, w unsafe.Pointer, rows, depth int, bias []float32) {
 	_ = c[(rows-1)*cRow+panelRows-1]
-	for r, i := 0, 0; r < rows; {
-		if rows-r < tileRows[i] {
-			i++
-			continue
+	for r := 0; r < rows; {
+		for rows-r < t[0].rows {
+			t = t[1:]
 		}
-		t[i](unsafe.Pointer(&c[r*cRow]), 4*cRow, unsafe.Add(a, r*aBytes), aBytes, w, depth, unsafe.Pointer(unsafe.SliceData(bias)))
-		r += tileRows[i]
+		t[0].f(unsafe.Pointer(&c[r*cRow]), 4*cRow, unsafe.Add(a, r*aBytes), aBytes, w, depth, unsafe.Pointer(unsafe.SliceData(bias)))
+		r += t[0].rows
 	}
 }
 
@@ -280,12 +394,16 @@ func gemv(d dtype.DType, c []float32, w, act []byte, records int, bias []float32
 
 // unpackPanel is unpackPortable.
 func unpackPanel(d dtype.DType, l *layout, dst, src []byte, records int) {
-	if cpu.Active() < cpu.AVX512 {
+	if cpu.Active() < cpu.AVX2 {
 		unpackPortable(d, dst, src, records)
 		return
 	}
 	_, _ = dst[records*l.blocks*l.plainBytes()-1], src[records*l.recordBytes()-1]
-	unpacks[d](unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]), records)
+	f := unpacks[d]
+	if cpu.Active() < cpu.AVX512 {
+		f = unpacksAVX2[d]
+	}
+	f(unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]), records)
 }
 
 // widenPanel is widenPortable.
@@ -300,32 +418,41 @@ func widenPanel(l *layout, dst []float32, src []byte, blocks int) {
 
 // dotRows multiplies rows of quantized activations, stride bytes apart, with a plain panel.
 func dotRows(l *layout, c []float32, cRow int, act []byte, stride int, w []byte, rows, blocks int, bias []float32) {
-	if cpu.Active() < cpu.AVX512VNNI {
+	if cpu.Active() < cpu.AVX2 {
 		for r := range rows {
 			dotPortable(l, c[r*cRow:], act[r*stride:], w, blocks, bias)
 		}
 		return
 	}
 	_, _ = act[(rows-1)*stride+blocks*actBlock-1], w[blocks*l.plainBytes()-1]
-	dots[index(l.affine)][index(l.halved)].run(c, cRow, unsafe.Pointer(&act[0]), stride, unsafe.Pointer(&w[0]), rows, blocks, bias)
+	t := dots[index(l.affine)][index(l.halved)]
+	if cpu.Active() < cpu.AVX512VNNI {
+		if t = dotsAVX2[index(l.affine)][index(l.halved)]; l.zero == 128 {
+			t = dotSignedAVX2
+		}
+	}
+	t.run(c, cRow, unsafe.Pointer(&act[0]), stride, unsafe.Pointer(&w[0]), rows, blocks, bias)
 }
 
 // wideRows multiplies float32 rows, aRow values apart, with a packed panel, and adds to c when bias is nil.
 func wideRows(d dtype.DType, c []float32, cRow int, a []float32, aRow int, w []byte, rows, depth int, bias, scratch []float32) {
-	if cpu.Active() < cpu.AVX512 {
+	if cpu.Active() < cpu.AVX2 {
 		wideRowsPortable(c, cRow, a, aRow, widePanel(d, w, depth, scratch), rows, depth, bias)
 		return
 	}
 	_ = a[(rows-1)*aRow+depth-1]
-	panel, t := unsafe.Pointer(unsafe.SliceData(w)), &wideF16
+	panel, t, narrow := unsafe.Pointer(unsafe.SliceData(w)), wideF32, wideF32AVX2
 	switch d {
 	case dtype.F16:
+		t, narrow = wideF16, wideF16AVX2
 	case dtype.BF16:
-		t = &wideBF16
+		t, narrow = wideBF16, wideBF16AVX2
 	case dtype.F32:
-		t = &wideF32
 	default:
-		panel, t = unsafe.Pointer(unsafe.SliceData(widePanel(d, w, depth, scratch))), &wideF32
+		panel = unsafe.Pointer(unsafe.SliceData(widePanel(d, w, depth, scratch)))
+	}
+	if cpu.Active() < cpu.AVX512 {
+		t = narrow
 	}
 	t.run(c, cRow, unsafe.Pointer(&a[0]), 4*aRow, panel, rows, depth, bias)
 }

@@ -20,7 +20,7 @@ const (
 type scaling uint8
 
 const (
-	halves   scaling = iota // per block: d f16, and m f16 when affine
+	halves16 scaling = iota // per block: d f16, and m f16 when affine
 	scaleMin                // record: d and dmin f16; per block: scale and minimum, a byte each
 	signed16                // record: d f16; per block: two signed scales of 16 values each
 	packed16                // record: d and dmin f16; per block: two bytes of scale | minimum<<4
@@ -34,8 +34,8 @@ type format struct {
 }
 
 var formats = []format{
-	{"Q8_0", bytes8, halves, false}, {"Q4_0", nibbles, halves, false}, {"Q4_1", nibbles, halves, true},
-	{"Q5_0", nibbles | bits1, halves, false}, {"Q5_1", nibbles | bits1, halves, true},
+	{"Q8_0", bytes8, halves16, false}, {"Q4_0", nibbles, halves16, false}, {"Q4_1", nibbles, halves16, true},
+	{"Q5_0", nibbles | bits1, halves16, false}, {"Q5_1", nibbles | bits1, halves16, true},
 	{"Q4_K", nibbles, scaleMin, true}, {"Q5_K", nibbles | bits1, scaleMin, true}, {"Q6_K", nibbles | pairs2, signed16, false},
 	{"Q3_K", pairs2 | bits1, signed16, false}, {"Q2_K", pairs2, packed16, true},
 }
@@ -44,7 +44,7 @@ var formats = []format{
 func (q format) halved() bool { return q.scales == signed16 || q.scales == packed16 }
 
 // super reports whether records hold 8 blocks.
-func (q format) super() bool { return q.scales != halves }
+func (q format) super() bool { return q.scales != halves16 }
 
 // header is the bytes in front of a record's blocks.
 func (q format) header() int {
@@ -59,10 +59,10 @@ func (q format) header() int {
 
 // scaleBytes is the size of a block's scales.
 func (q format) scaleBytes() int {
-	if q.scales == halves && !q.affine {
+	if q.scales == halves16 && !q.affine {
 		return 32
 	}
-	if q.scales == halves {
+	if q.scales == halves16 {
 		return 64
 	}
 	return 32
@@ -131,7 +131,7 @@ func (q format) scale(f *file) {
 		f.ins("VSUBPS Z%d, Z25, Z%d", z, z)
 	}
 	switch q.scales {
-	case halves:
+	case halves16:
 		f.ins("VCVTPH2PS (DX), Z26")
 		if q.affine {
 			f.ins("VCVTPH2PS 32(DX), Z28")
