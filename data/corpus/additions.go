@@ -1,7 +1,8 @@
 //go:build ignore
 
 // additions writes what the learning proofs train on, from the built-in corpus: corpus.jsonl (documents of the training
-// split), questions.jsonl (additions of the training split with their sums) and held_out.jsonl (additions of the other).
+// split), questions.jsonl (additions with their sums) and pairs.jsonl (a worked answer and one to another question), the
+// last two for the held-out split too (held_out.jsonl, pairs_held_out.jsonl).
 //
 //	go run data/corpus/additions.go DIR
 package main
@@ -31,6 +32,20 @@ func main() {
 			return map[string]string{"instruction": p.Question, "output": strconv.Itoa(p.Answer())}
 		}
 	}
+	// A pair is the worked answer to the question and the one to another question of the same split.
+	pairs := func(split corpus.Split) func(i uint64) any {
+		return func(i uint64) any {
+			lang := corpus.Lang(i % 2)
+			p := corpus.ProblemAt(lang, split, i/2)
+			other := corpus.ProblemAt(lang, split, i/2+1)
+			for k := i/2 + 2; other.Worked == p.Worked; k++ {
+				other = corpus.ProblemAt(lang, split, k)
+			}
+			return map[string]string{"instruction": p.Question, "chosen": p.Worked, "rejected": other.Worked}
+		}
+	}
+	write(filepath.Join(dir, "pairs.jsonl"), 4000, pairs(corpus.Train))
+	write(filepath.Join(dir, "pairs_held_out.jsonl"), 200, pairs(corpus.HeldOut))
 	write(filepath.Join(dir, "questions.jsonl"), 4000, questions(corpus.Train))
 	write(filepath.Join(dir, "held_out.jsonl"), 400, questions(corpus.HeldOut))
 }
