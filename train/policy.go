@@ -42,7 +42,7 @@ const (
 
 var policyLosses = map[string]policyLoss{
 	"grpo":    {by: bySequence},
-	"bnpo":    {by: byToken},                       // arXiv:2506.02864's name for token-level GRPO in TRL
+	"bnpo":    {by: byToken},                       // over the tokens of the batch (TRL's name)
 	"dr_grpo": {by: byLength},                      // Liu et al., arXiv:2503.20783
 	"dapo":    {by: byToken},                       // Yu et al., arXiv:2503.14476
 	"gspo":    {by: bySequence, perSequence: true}, // Zheng et al., arXiv:2507.18071

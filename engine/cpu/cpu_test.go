@@ -190,3 +190,35 @@ func TestStoreInUse(t *testing.T) {
 		t.Error("an engine with -1 threads was made")
 	}
 }
+
+// Neither side's logits of all rows are held, forward or backward.
+func TestLinearKLHoldsChunksOfLogits(t *testing.T) {
+	const rows, vocab, size = 16384, 4096, 8
+	g, err := graph.Build(func(g *graph.Graph) {
+		in := make([]*graph.Value, 4)
+		for i, shape := range [][]int{{rows, size}, {vocab, size}, {rows, size}, {vocab, size}} {
+			in[i] = g.Input(string(rune('a'+i)), graph.Of(dtype.F32, shape...))
+		}
+		loss := graph.Sum(graph.Apply(graph.LinearKL{Compute: dtype.F32, Temperature: 1}, in...)[0])
+		for i, d := range graph.Grad(loss, in[:2], graph.GradOptions{}) {
+			g.Output(string(rune('x'+i)), d)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eng, err := New(Options{Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer eng.Close()
+	p, err := eng.Compile(g, eng.NewStore(), engine.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	m := p.Memory()
+	if got, all := m.Activations+m.Scratch, int64(4*rows*vocab); got >= all {
+		t.Errorf("%d bytes; one side's logits would be %d", got, all)
+	}
+}
