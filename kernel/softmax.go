@@ -55,36 +55,55 @@ func SoftmaxGrad[T Elem](dx, dy, y []T, n int) {
 	}
 }
 
-// LogProb scores one row of logits: the logsumexp, the target's log-probability and, when asked, the entropy of the
-// distribution in nats (else 0). A negative target is not scored: logp is 0.
-func LogProb(logits []float32, target int, withEntropy bool) (logp, lse, entropy float32) {
-	m := Max(logits)
-	if math.IsInf(float64(m), 0) || m != m {
-		lse = m
-	} else {
-		s := expSumRow(logits, m)
-		lse = m + log32(s)
-		if withEntropy {
-			entropy = log32(s) - expMomentRow(logits, m)/s
-		}
-	}
-	if target >= 0 {
-		logp = logits[target] - lse
-	}
-	return logp, lse, entropy
+// LogSum adds up exponentials of a row's logits, part by part in order.
+type LogSum struct {
+	some        bool
+	max         float32
+	sum, moment float32 // of exp(z-max) and exp(z-max)(z-max)
 }
 
-// LogProbGrad is the gradient of LogProb by the logits: with p = exp(logits - lse),
+// Add takes in a part; withMoment is needed for the entropy.
+func (s *LogSum) Add(z []float32, withMoment bool) {
+	m := Max(z)
+	if s.some && s.max > m {
+		m = s.max
+	}
+	if s.some && m > s.max && !math.IsInf(float64(s.max), -1) {
+		shift := s.max - m
+		keep := exp32(shift)
+		s.moment = keep * (s.moment + shift*s.sum)
+		s.sum *= keep
+	}
+	s.some, s.max = true, m
+	if math.IsInf(float64(m), -1) {
+		return // nothing finite yet
+	}
+	s.sum += expSumRow(z, m)
+	if withMoment {
+		s.moment += expMomentRow(z, m)
+	}
+}
+
+// LSE is the logarithm of the sum of exponentials.
+func (s *LogSum) LSE() float32 {
+	if !s.some || math.IsInf(float64(s.max), 0) {
+		return s.max
+	}
+	return s.max + log32(s.sum)
+}
+
+// Entropy is the entropy in nats of the distribution.
+func (s *LogSum) Entropy() float32 { return log32(s.sum) - s.moment/s.sum }
+
+// LogProbGrad is the gradient by a part of a row's logits of the target's log-probability, the logsumexp and the entropy:
+// with p = exp(logits - lse),
 //
 //	dst = dlogp (onehot(target) - p) + dlse p - dentropy p (logits - lse + entropy)
 //
-// (the part of dlogp only when target >= 0). With softcap > 0 the logits are softcap·tanh(raw/softcap) and the gradient is
+// A target outside of the part has no one in it. With softcap > 0 the logits are softcap·tanh(raw/softcap) and the gradient is
 // by raw. Cross-entropy with weight g and z-loss z·lse² is dlogp = -g, dlse = 2·z·lse. dst may be logits.
 func LogProbGrad[Y Elem](dst []Y, logits []float32, target int, lse, dlogp, dlse, dentropy, entropy, softcap float32) {
-	a := dlse - dentropy*entropy
-	if target >= 0 {
-		a -= dlogp
-	}
+	a := dlse - dentropy*entropy - dlogp
 	var out, fac block
 	n := len(logits)
 	for i := 0; i < n; {

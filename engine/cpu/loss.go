@@ -10,8 +10,6 @@ import (
 const (
 	logitBytes = 64 << 20
 	logitRows  = 32
-	// vocabPart is the number of logits whose contributions to dx are summed at a time.
-	vocabPart = 4096
 )
 
 // logitChunk is the number of rows whose logits are held at a time. It depends on the vocabulary only, so that sums over
@@ -20,7 +18,7 @@ func logitChunk(vocab int) int {
 	return max(logitRows, logitBytes/(4*max(vocab, 1))/logitRows*logitRows)
 }
 
-// logits computes scaled and capped logits of a chunk of rows.
+// logits computes scaled logits of a chunk of rows.
 type logits struct {
 	*product
 	x, w    *value
@@ -58,96 +56,6 @@ func (l *logits) compute(from, m int) {
 	if l.finish != nil {
 		l.finish()
 	}
-}
-
-func (b *binder) logProb(n *node, op graph.LinearLogProb) error {
-	x, w, targets := n.in[0], n.in[1], n.in[2]
-	rows := x.typ.Shape[0]
-	chunk := min(rows, logitChunk(w.typ.Shape[0]))
-	if chunk == 0 {
-		return nil
-	}
-	l := b.logits(n, op, x, w, chunk)
-	score := b.checked(chunk, func(i int) error {
-		if i >= l.m {
-			return nil
-		}
-		r := l.from + i
-		target := of[int32](targets)[r]
-		if int(target) >= l.v {
-			return indexFault(target, l.v)
-		}
-		logp, lse, entropy := kernel.LogProb(l.z()[i*l.v:(i+1)*l.v], int(target), op.Entropy)
-		of[float32](n.out[0])[r], of[float32](n.out[1])[r] = logp, lse
-		if op.Entropy {
-			of[float32](n.out[2])[r] = entropy
-		}
-		return nil
-	})
-	b.try(n, func() error {
-		for from := 0; from < rows; from += chunk {
-			l.compute(from, min(chunk, rows-from))
-			if err := score(); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return nil
-}
-
-func (b *binder) logProbGrad(n *node, op graph.LinearLogProbGrad) error {
-	x, w, targets, lse := n.in[graph.LogProbX], n.in[graph.LogProbW], n.in[graph.LogProbTargets], n.in[graph.LogProbLSE]
-	rows := x.typ.Shape[0]
-	chunk := min(rows, logitChunk(w.typ.Shape[0]))
-	if chunk == 0 {
-		b.do(n, func() { clear(of[float32](n.out[1])) })
-		return nil
-	}
-	l := b.logits(n, op.LinearLogProb, x, w, chunk)
-	grad := b.logitGrad(n, l, op.Compute, chunk, x, w)
-	at := func(i, r int) float32 {
-		if v := n.in[i]; v != nil {
-			return of[float32](v)[r]
-		}
-		return 0
-	}
-	derive := b.checked(chunk, func(i int) error {
-		if i >= l.m {
-			return nil
-		}
-		r := l.from + i
-		target := of[int32](targets)[r]
-		if int(target) >= l.v {
-			return indexFault(target, l.v)
-		}
-		z := l.z()[i*l.v : (i+1)*l.v]
-		dlogp := at(graph.LogProbD, r)
-		if target < 0 {
-			dlogp = 0
-		}
-		var entropy, dentropy float32
-		if n.in[graph.LogProbDEntropy] != nil {
-			dentropy, entropy = at(graph.LogProbDEntropy, r), at(graph.LogProbEntropy, r)
-		}
-		kernel.LogProbGrad(z, z, int(target), of[float32](lse)[r], dlogp, at(graph.LogProbDLSE, r), dentropy, entropy, float32(op.Softcap))
-		if op.Scale != 0 && op.Scale != 1 {
-			kernel.BinaryScalar(kernel.OpMul, z, z, float32(op.Scale), false)
-		}
-		return nil
-	})
-	b.try(n, func() error {
-		for from := 0; from < rows; from += chunk {
-			m := min(chunk, rows-from)
-			l.compute(from, m)
-			if err := derive(); err != nil {
-				return err
-			}
-			grad.add()
-		}
-		return nil
-	})
-	return nil
 }
 
 // logitGrad carries the gradient of a chunk's logits, which stands in their place, to x and W.
