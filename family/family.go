@@ -218,9 +218,19 @@ func ParseConfig(path string, data []byte) (*Config, error) {
 // Errorf sets and returns an error about one key, unless there is one already.
 func (c *Config) Errorf(key, format string, args ...any) error {
 	if c.err == nil {
-		c.err = fmt.Errorf("family: %s: %s: %s", c.path, key, fmt.Sprintf(format, args...))
+		c.err = fmt.Errorf("family: %s: %s: %s", c.path, key, oneLine(fmt.Sprintf(format, args...)))
 	}
 	return c.err
+}
+
+// oneLine shortens a message that quotes a config, which may hold anything.
+func oneLine(s string) string {
+	const most = 600
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + " ..."
+	}
+	return s
 }
 
 // Has reports whether key is there and not null.
@@ -236,7 +246,7 @@ func (c *Config) get(key string, v any) bool {
 		return false
 	}
 	if err := json.Unmarshal(c.raw[key], v); err != nil {
-		c.Errorf(key, "want %T, got %s", v, c.raw[key])
+		c.Errorf(key, "want %s, got %.80s", wanted(v), c.raw[key])
 		return false
 	}
 	return true
@@ -248,6 +258,25 @@ const (
 	maxLayers = 1 << 13
 	maxRotary = 1 << 16
 )
+
+// wanted names the type that a value is decoded into.
+func wanted(v any) string {
+	switch v.(type) {
+	case *int:
+		return "an integer"
+	case *float64:
+		return "a number"
+	case *bool:
+		return "true or false"
+	case *string:
+		return "a text"
+	case *[]string:
+		return "a list of texts"
+	case *[]int:
+		return "a list of integers"
+	}
+	return "an object"
+}
 
 // Int reads a required positive integer below 2^31.
 func (c *Config) Int(key string) int { return c.intUpTo(key, maxSize) }
