@@ -142,6 +142,9 @@ func (t *Tokenizer) addMerges(m *bpe, merges [][2]string) error {
 	return nil
 }
 
+// maxReserved bounds the ids below the first rank of a tiktoken file.
+const maxReserved = 1 << 12
+
 // fromTiktoken reads a tiktoken rank file: a line "base64 rank" per token. special follow the ranks; prefix names those
 // that begin a text.
 func fromTiktoken(source string, data []byte, pre string, special, prefix []string) (*Tokenizer, error) {
@@ -155,6 +158,9 @@ func fromTiktoken(source string, data []byte, pre string, special, prefix []stri
 		text, num, ok := strings.Cut(sc.Text(), " ")
 		b, err := base64.StdEncoding.DecodeString(text)
 		rank, err2 := strconv.Atoi(num)
+		if err2 == nil && line == 1 && rank > 0 && rank < maxReserved {
+			toks = make([]string, rank) // ids of special tokens, which the file does not name
+		}
 		if !ok || err != nil || err2 != nil || rank != len(toks) || len(b) == 0 || rank >= maxVocab {
 			return nil, t.fail(fmt.Sprintf("line %d", line), "want base64 and rank %d, got %q", len(toks), clip(sc.Text()))
 		}
@@ -170,7 +176,11 @@ func fromTiktoken(source string, data []byte, pre string, special, prefix []stri
 	pieces, decoded := make([]string, 0, n+len(special)), make([]string, 0, n+len(special))
 	kinds := make([]Kind, 0, n+len(special))
 	for _, s := range toks {
-		pieces, decoded, kinds = append(pieces, toAlphabet([]byte(s))), append(decoded, s), append(kinds, Normal)
+		kind := Normal
+		if s == "" {
+			kind = Unused
+		}
+		pieces, decoded, kinds = append(pieces, toAlphabet([]byte(s))), append(decoded, s), append(kinds, kind)
 	}
 	var added []AddedToken
 	for i, s := range special {

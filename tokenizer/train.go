@@ -37,7 +37,7 @@ type wordCount struct {
 
 func newWordCount() wordCount { return wordCount{table: newWordTable(), chars: map[rune]int64{}} }
 
-// join adds another count.
+// join adds another count, which is empty then.
 func (c *wordCount) join(o *wordCount) {
 	if o.table.n > c.table.n {
 		c.table, o.table = o.table, c.table
@@ -48,7 +48,7 @@ func (c *wordCount) join(o *wordCount) {
 	}
 	c.lines += o.lines
 	c.long += o.long
-	o.table = newWordTable()
+	*o = newWordCount()
 }
 
 // maxWord bounds the words that byte-level training counts; longer ones are cut, as nothing learns from them.

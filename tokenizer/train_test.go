@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"danlu/internal/numtest"
@@ -145,4 +147,75 @@ func parsed(t *testing.T, data []byte) *spmModel {
 		t.Fatal(err)
 	}
 	return m
+}
+
+// TestCountingResumes counts with one and with three goroutines, and from a state kept half way.
+func TestCountingResumes(t *testing.T) {
+	root := numtest.Goldens(t, "tokenizer_training/corpus")
+	files := []string{filepath.Join(root, "en.txt"), filepath.Join(root, "zh.txt")}
+	count := func(files []string, threads int, state string) *wordCount {
+		t.Helper()
+		tr := DefaultSPM()
+		tr.NormalizationRuleName = "identity"
+		c := &Counting{Files: files, Threads: threads, State: state}
+		if err := c.Run(context.Background(), tr); err != nil {
+			t.Fatal(err)
+		}
+		return tr.words()
+	}
+	words := func(c *wordCount) map[string]int64 {
+		m := map[string]int64{}
+		c.table.each(func(w []byte, n int64) { m[string(w)] = n })
+		return m
+	}
+	want := count(files, 1, "")
+	if got := count(files, 3, ""); !maps.Equal(words(got), words(want)) || !maps.Equal(got.chars, want.chars) || got.lines != want.lines {
+		t.Error("3 goroutines: counts differ")
+	}
+	state := filepath.Join(t.TempDir(), "state")
+	count(files, 2, state)
+	tr := DefaultSPM()
+	tr.NormalizationRuleName = "identity"
+	c := &Counting{Files: files, State: state}
+	if err := c.Run(context.Background(), tr); err != nil {
+		t.Fatal(err)
+	}
+	if got := tr.words(); c.Resumed == 0 || !maps.Equal(words(got), words(want)) || !maps.Equal(got.chars, want.chars) || got.lines != want.lines {
+		t.Errorf("resumed counts differ (%d bytes resumed)", c.Resumed)
+	}
+	other := DefaultSPM()
+	other.NormalizationRuleName, other.SplitDigits = "identity", true
+	if err := (&Counting{Files: files, State: state}).Run(context.Background(), other); err == nil || !strings.Contains(err.Error(), "other files or options") {
+		t.Errorf("want an error for a state of other options, got %v", err)
+	}
+	data, err := os.ReadFile(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 1
+	if err := os.WriteFile(state, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Counting{Files: files, State: state}).Run(context.Background(), DefaultSPM()); err == nil || !strings.Contains(err.Error(), "checksum") {
+		t.Errorf("want a checksum error, got %v", err)
+	}
+}
+
+func TestPruneBoundsWords(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "text")
+	var b strings.Builder
+	for i := range 5000 {
+		fmt.Fprintf(&b, "common w%dx%d\n", i, i*i)
+	}
+	if err := os.WriteFile(name, []byte(b.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	tr := &ByteTrainer{VocabSize: 260}
+	c := &Counting{Files: []string{name}, Threads: 1, MaxWords: 100}
+	if err := c.Run(context.Background(), tr); err != nil {
+		t.Fatal(err)
+	}
+	if c.Dropped == 0 || tr.words().table.n > 100 {
+		t.Errorf("dropped %d, left %d", c.Dropped, tr.words().table.n)
+	}
 }
