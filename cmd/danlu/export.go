@@ -49,13 +49,18 @@ file). With quantization_bit the adapters are added to what the quantized base s
 			if err != nil {
 				return err
 			}
-			bar := progress.New(os.Stderr, progress.Options{Label: locale.Text("exporting", "导出"), Quiet: o.quiet || o.json, Chinese: locale.Chinese()})
+			var bar *progress.Bar
 			opts.Progress = func(done, total int64) {
+				if bar == nil {
+					bar = progress.New(os.Stderr, progress.Options{Label: locale.Text("exporting", "导出"), Quiet: o.quiet || o.json, Chinese: locale.Chinese()})
+				}
 				bar.SetTotal(total)
 				bar.Update(done)
 			}
 			c, err := recipe.Merge(r, opts)
-			bar.Done()
+			if bar != nil {
+				bar.Done()
+			}
 			if err != nil {
 				return err
 			}

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/pflag"
 
+	"danlu/adapter"
 	"danlu/dtype"
 	"danlu/engine"
 	"danlu/generate"
@@ -15,11 +17,13 @@ import (
 // inference is how a model is run: the flags of all verbs that generate or score.
 type inference struct {
 	quant, precision, cache string
+	adapters                []string
 }
 
 func (i *inference) flags(f *pflag.FlagSet) {
 	f.StringVar(&i.quant, "quant", "keep", locale.Text("keep weights as the checkpoint has them (keep), in float32 (none), or as q8_0, q4_0, q4_k, ...", "权重保持原样（keep）、转为 float32（none）或量化为 q8_0、q4_0、q4_k 等"))
 	f.StringVar(&i.precision, "dtype", "int8", locale.Text("compute in f32, bf16 or int8 (f32, but 8-bit activations where weights are block-quantized)", "以 f32、bf16 或 int8 计算（int8：遇到块量化权重时激活取 8 位，其余为 f32）"))
+	f.StringArrayVar(&i.adapters, "adapter", nil, locale.Text("folder of a LoRA adapter to add to the weights; several are added one after another", "要加到权重上的 LoRA 适配器目录；可给多个，依次相加"))
 	f.StringVar(&i.cache, "cache", "", locale.Text("keep keys and values in f32, f16 or bf16; f16 unless --dtype f32", "键值缓存类型 f32、f16 或 bf16；默认 f16，--dtype f32 时为 f32"))
 }
 
@@ -50,12 +54,31 @@ func (i *inference) store() (dtype.DType, error) {
 	return d, nil
 }
 
+// adapt adds the adapters to the model's weights.
+func (i *inference) adapt(m *opened) error {
+	for _, dir := range i.adapters {
+		f, err := adapter.Open(dir, m.model)
+		if err != nil {
+			return err
+		}
+		src, err := f.Merge(m.source)
+		if err != nil {
+			return errors.Join(err, f.Close())
+		}
+		m.source = src
+	}
+	return nil
+}
+
 // runner loads a model and compiles it; the returned function frees both.
 func (i *inference) runner(m *opened, eng engine.Engine, quiet bool, opts generate.Options) (_ *generate.Runner, shut func(), err error) {
 	if opts.Policy, err = i.policy(); err != nil {
 		return nil, nil, err
 	}
 	if opts.Store, err = i.store(); err != nil {
+		return nil, nil, err
+	}
+	if err := i.adapt(m); err != nil {
 		return nil, nil, err
 	}
 	store, storage, err := m.loadAs(eng, i.quant, quiet)

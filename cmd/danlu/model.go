@@ -1,8 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 
+	"danlu/adapter"
 	"danlu/engine"
 	"danlu/family"
 	"danlu/internal/locale"
@@ -19,6 +22,10 @@ type opened struct {
 
 // openModel reads the config of a model folder or GGUF file and opens its weights.
 func openModel(path string) (*opened, error) {
+	_, missing := os.Stat(filepath.Join(path, "config.json"))
+	if c, err := adapter.ReadConfig(path); err == nil && missing != nil {
+		return nil, fmt.Errorf("%s: holds an adapter without its model; give the model (%s) and --adapter %s", path, c.Base, path)
+	}
 	c, err := family.Open(path, "optimizer.safetensors")
 	if err != nil {
 		return nil, err
