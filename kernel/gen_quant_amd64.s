@@ -4860,6 +4860,50 @@ loop:
 	VZEROUPPER
 	RET
 
+// func widenKeysAVX512(dst, q, scales unsafe.Pointer, n, step int)
+// Needs AVX-512F.
+TEXT ·widenKeysAVX512(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), DI
+	MOVQ q+8(FP), SI
+	MOVQ scales+16(FP), DX
+	MOVQ n+24(FP), CX
+	MOVQ step+32(FP), R8
+	VCVTPH2PS (DX), Z1
+loop:
+	VPMOVSXBD (SI), Z0
+	VCVTDQ2PS Z0, Z0
+	VMULPS Z1, Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ R8, SI
+	ADDQ $64, DI
+	DECQ CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
+// func widenValuesAVX512(dst, q, scales unsafe.Pointer, n, step int)
+// Needs AVX-512F.
+TEXT ·widenValuesAVX512(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), DI
+	MOVQ q+8(FP), SI
+	MOVQ scales+16(FP), DX
+	MOVQ n+24(FP), CX
+	MOVQ step+32(FP), R8
+loop:
+	VPBROADCASTW (DX), Y1
+	VCVTPH2PS Y1, Z1
+	ADDQ $2, DX
+	VPMOVSXBD (SI), Z0
+	VCVTDQ2PS Z0, Z0
+	VMULPS Z1, Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ R8, SI
+	ADDQ $64, DI
+	DECQ CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
 // func wideF32x12(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
 // Needs AVX-512F.
 TEXT ·wideF32x12(SB), NOSPLIT, $0-56

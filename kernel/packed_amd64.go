@@ -280,6 +280,12 @@ func wideBF16AVX2x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w un
 //go:noescape
 func wideBF16AVX2x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
 
+//go:noescape
+func widenKeysAVX512(dst, q, scales unsafe.Pointer, n, step int)
+
+//go:noescape
+func widenValuesAVX512(dst, q, scales unsafe.Pointer, n, step int)
+
 type (
 	gemvKernel   func(y, w, a unsafe.Pointer, records, panels int, bias unsafe.Pointer)
 	unpackKernel func(dst, src unsafe.Pointer, records int)
@@ -475,4 +481,25 @@ func wideVector(d dtype.DType, c, a []float32, w []byte, depth int, bias []float
 	}
 	f(unsafe.Pointer(&c[0]), unsafe.Pointer(&w[0]), unsafe.Pointer(&a[0]), depth, size, unsafe.Pointer(&bias[0]))
 	return true
+}
+
+// widenKeys is widenKeysPortable.
+func widenKeys(dst []float32, block []byte) {
+	if cpu.Active() < cpu.AVX512 {
+		widenKeysPortable(dst, block)
+		return
+	}
+	_, _ = dst[blockVals*panelRows-1], block[keyBlock-1]
+	widenKeysAVX512(unsafe.Pointer(&dst[0]), unsafe.Pointer(&block[2*panelRows]), unsafe.Pointer(&block[0]), blockVals, panelRows)
+}
+
+// widenValues is widenValuesPortable.
+func widenValues(dst []float32, scales []uint16, q []byte) {
+	n := len(scales)
+	if cpu.Active() < cpu.AVX512 || n == 0 {
+		widenValuesPortable(dst, scales, q)
+		return
+	}
+	_, _ = dst[n*panelRows-1], q[(n-1)*blockVals+panelRows-1]
+	widenValuesAVX512(unsafe.Pointer(&dst[0]), unsafe.Pointer(&q[0]), unsafe.Pointer(&scales[0]), n, blockVals)
 }

@@ -27,3 +27,7 @@ func wideRows(d dtype.DType, c []float32, cRow int, a []float32, aRow int, w []b
 func wideVector(d dtype.DType, c, a []float32, w []byte, depth int, bias []float32) bool {
 	return false
 }
+
+func widenKeys(dst []float32, block []byte) { widenKeysPortable(dst, block) }
+
+func widenValues(dst []float32, scales []uint16, q []byte) { widenValuesPortable(dst, scales, q) }

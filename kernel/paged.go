@@ -7,7 +7,7 @@ import "danlu/dtype"
 // each token), so that both products run as those of packed weights. Sums over a query's keys and values are formed in
 // the order of the tokens, whatever other queries are in work, so a query's bytes depend on its own tokens only.
 type PagedAttention struct {
-	Store                              dtype.DType // F32, F16 or BF16
+	Store                              dtype.DType // F32, F16, BF16 or Q8_0
 	PageLen, KVHeads, KeyDim, ValueDim int
 	Softcap                            float32
 }
@@ -20,7 +20,15 @@ type PagedRow struct {
 
 // Fits reports whether the sizes fill whole panels.
 func (a *PagedAttention) Fits() bool {
-	return a.PageLen%panelRows == 0 && a.ValueDim%panelRows == 0 && a.ValueDim > 0 && (a.Store == dtype.F32 || a.Store == dtype.F16 || a.Store == dtype.BF16)
+	whole := panelRows
+	if a.bytePages() {
+		if whole = blockVals; a.KeyDim%blockVals != 0 {
+			return false
+		}
+	} else if a.Store != dtype.F32 && a.Store != dtype.F16 && a.Store != dtype.BF16 {
+		return false
+	}
+	return a.PageLen%panelRows == 0 && a.ValueDim%whole == 0 && a.ValueDim > 0
 }
 
 // PageBytes is the memory of a page.
@@ -43,6 +51,10 @@ func (a *PagedAttention) values(mem []byte, page, head int) []byte {
 func (a *PagedAttention) Write(mem []byte, slot int, k, v []float32) {
 	page, place := slot/a.PageLen, slot%a.PageLen
 	for h := range a.KVHeads {
+		if a.bytePages() {
+			a.writeBytes(mem, page, place, h, k[h*a.KeyDim:(h+1)*a.KeyDim], v[h*a.ValueDim:(h+1)*a.ValueDim])
+			continue
+		}
 		keys := a.keys(mem, page, h)
 		at := place/panelRows*a.KeyDim*panelRows + place%panelRows
 		a.scatter(keys, k[h*a.KeyDim:(h+1)*a.KeyDim], at)
@@ -108,19 +120,18 @@ func (a *PagedAttention) Attend(mem []byte, pages []int32, head int, q []float32
 	width := ceilTo(last+1-base, a.PageLen)
 	scores, temp := scratch[:len(rows)*width], scratch[len(rows)*width:]
 	for at := base; at <= last; at += panelRows {
-		panel := a.keys(mem, int(pages[at/a.PageLen]), head)[a.Store.Bytes(at%a.PageLen*a.KeyDim):]
-		wideRows(a.Store, scores[at-base:], width, q, a.KeyDim, panel[:a.Store.Bytes(panelRows*a.KeyDim)], len(rows), a.KeyDim, noBias[:panelRows], temp)
+		d, panel := a.keyPanel(mem, int(pages[at/a.PageLen]), head, at%a.PageLen, temp)
+		wideRows(d, scores[at-base:], width, q, a.KeyDim, panel, len(rows), a.KeyDim, noBias[:panelRows], temp)
 	}
 	for i, r := range rows {
 		a.weigh(scores[i*width:(i+1)*width], r, base)
 	}
 	clear(out[:len(rows)*a.ValueDim])
 	for at := base; at <= last; at += a.PageLen {
-		values := a.values(mem, int(pages[at/a.PageLen]), head)
 		tokens := min(a.PageLen, last+1-at)
 		for j := 0; j < a.ValueDim; j += panelRows {
-			panel := values[a.Store.Bytes(j*a.PageLen):][:a.Store.Bytes(panelRows*tokens)]
-			wideRows(a.Store, out[j:], a.ValueDim, scores[at-base:], width, panel, len(rows), tokens, nil, temp)
+			d, panel := a.valuePanel(mem, int(pages[at/a.PageLen]), head, j, tokens, temp)
+			wideRows(d, out[j:], a.ValueDim, scores[at-base:], width, panel, len(rows), tokens, nil, temp)
 		}
 	}
 }

@@ -24,7 +24,7 @@ func (i *inference) flags(f *pflag.FlagSet) {
 	f.StringVar(&i.quant, "quant", "keep", locale.Text("keep weights as the checkpoint has them (keep), in float32 (none), or as q8_0, q4_0, q4_k, ...", "权重保持原样（keep）、转为 float32（none）或量化为 q8_0、q4_0、q4_k 等"))
 	f.StringVar(&i.precision, "dtype", "int8", locale.Text("compute in f32, bf16 or int8 (f32, but 8-bit activations where weights are block-quantized)", "以 f32、bf16 或 int8 计算（int8：遇到块量化权重时激活取 8 位，其余为 f32）"))
 	f.StringArrayVar(&i.adapters, "adapter", nil, locale.Text("folder of a LoRA adapter to add to the weights; several are added one after another", "要加到权重上的 LoRA 适配器目录；可给多个，依次相加"))
-	f.StringVar(&i.cache, "cache", "", locale.Text("keep keys and values in f32, f16 or bf16; f16 unless --dtype f32", "键值缓存类型 f32、f16 或 bf16；默认 f16，--dtype f32 时为 f32"))
+	f.StringVar(&i.cache, "cache", "", locale.Text("keep keys and values in f32, f16, bf16 or q8_0; f16 unless --dtype f32", "键值缓存类型 f32、f16、bf16 或 q8_0；默认 f16，--dtype f32 时为 f32"))
 }
 
 // policy is what --dtype names.
@@ -48,8 +48,8 @@ func (i *inference) store() (dtype.DType, error) {
 		return dtype.F16, nil
 	}
 	d, err := dtype.Parse(i.cache)
-	if err != nil || d != dtype.F32 && d != dtype.F16 && d != dtype.BF16 {
-		return d, fmt.Errorf("--cache: want f32, f16 or bf16, got %q", i.cache)
+	if err != nil || d != dtype.F32 && d != dtype.F16 && d != dtype.BF16 && d != dtype.Q8_0 {
+		return d, fmt.Errorf("--cache: want f32, f16, bf16 or q8_0, got %q", i.cache)
 	}
 	return d, nil
 }

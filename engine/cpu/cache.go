@@ -24,7 +24,7 @@ func cacheSpec(v *value) *graph.CacheSpec { return v.st.cache }
 func (b *binder) cacheWrite(n *node) error {
 	cache, k, v, slots := n.in[0], n.in[1], n.in[2], n.in[3]
 	spec := cacheSpec(cache)
-	if spec == nil || !castable(spec.Store) {
+	if spec == nil {
 		return fmt.Errorf("a cache of this kind is not supported")
 	}
 	if s := k.typ.Shape; s[2] != spec.KVHeads || s[3] != spec.KeyDim || v != nil && spec.ValueDim > 0 && v.typ.Shape[3] != spec.ValueDim {
@@ -35,6 +35,9 @@ func (b *binder) cacheWrite(n *node) error {
 	if a := paged(spec); a.Fits() && v != nil {
 		b.pagedWrite(n, a, total)
 		return nil
+	}
+	if !castable(spec.Store) {
+		return fmt.Errorf("a cache of %v needs keys and values of a multiple of %d elements", spec.Store, spec.Store.BlockLen())
 	}
 	b.try(n, b.checked(k.typ.Shape[0], func(i int) error {
 		slot := of[int32](slots)[i]

@@ -154,7 +154,7 @@ func testErrors(t *testing.T, newEngine func() engine.Engine) {
 // testCache writes tokens in pieces through shuffled pages and compares attention over the cache with Attention over the
 // whole sequence.
 func testCache(t *testing.T, newEngine func() engine.Engine) {
-	const h, kv, k, pages = 4, 2, 8, 6
+	const h, kv, pages = 4, 2, 6
 	table := []int32{4, 1, 5}
 	for _, c := range []struct {
 		name            string
@@ -170,16 +170,19 @@ func testCache(t *testing.T, newEngine func() engine.Engine) {
 		{name: "long plain", valueDim: 16, long: true}, {name: "long width", valueDim: 48, long: true}, {name: "long window", valueDim: 16, window: 17, long: true},
 		{name: "long softcap", valueDim: 16, softcap: 2, long: true}, {name: "long prefix", valueDim: 16, prefix: 5, long: true},
 		{name: "long slopes", valueDim: 16, slopes: true, long: true}, {name: "f16", valueDim: 16, store: dtype.F16, long: true},
-		{name: "bf16", valueDim: 16, store: dtype.BF16, long: true},
+		{name: "bf16", valueDim: 16, store: dtype.BF16, long: true}, {name: "q8_0", valueDim: 64, store: dtype.Q8_0, long: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			n, pageLen := 11, 4
+			n, pageLen, k := 11, 4, 8
 			if c.long {
 				n, pageLen = 43, 16
 			}
+			if c.store == dtype.Q8_0 {
+				k = 32
+			}
 			store, tol := dtype.F32, tolerance(2*k, false)
 			if c.store != dtype.Invalid {
-				store, tol = c.store, map[dtype.DType]float64{dtype.F16: 2e-3, dtype.BF16: 2e-2}[c.store]
+				store, tol = c.store, map[dtype.DType]float64{dtype.F16: 2e-3, dtype.BF16: 2e-2, dtype.Q8_0: 4e-2}[c.store]
 			}
 			w := max(c.valueDim, c.view)
 			spec := &graph.CacheSpec{Pages: pages, PageLen: pageLen, KVHeads: kv, KeyDim: k, ValueDim: c.valueDim, ValueView: c.view, Store: store}

@@ -655,6 +655,36 @@ func widen(f *file, halved, affine bool) {
 	f.ins("RET")
 }
 
+// widenBytes writes func(dst, q, scales unsafe.Pointer, n, step int): n groups of 16 signed bytes, step bytes apart, as
+// float32 times the 16 half-precision numbers at scales, or, of values, times one of them for each group.
+func widenBytes(f *file, name string, each bool) {
+	fmt.Fprintf(f, "\n// func %s(dst, q, scales unsafe.Pointer, n, step int)\n// Needs AVX-512F.\nTEXT ·%s(SB), NOSPLIT, $0-40\n", name, name)
+	f.ins("MOVQ dst+0(FP), DI")
+	f.ins("MOVQ q+8(FP), SI")
+	f.ins("MOVQ scales+16(FP), DX")
+	f.ins("MOVQ n+24(FP), CX")
+	f.ins("MOVQ step+32(FP), R8")
+	if !each {
+		f.ins("VCVTPH2PS (DX), Z1")
+	}
+	f.label("loop")
+	if each {
+		f.ins("VPBROADCASTW (DX), Y1")
+		f.ins("VCVTPH2PS Y1, Z1")
+		f.ins("ADDQ $2, DX")
+	}
+	f.ins("VPMOVSXBD (SI), Z0")
+	f.ins("VCVTDQ2PS Z0, Z0")
+	f.ins("VMULPS Z1, Z0, Z0")
+	f.ins("VMOVUPS Z0, (DI)")
+	f.ins("ADDQ R8, SI")
+	f.ins("ADDQ $64, DI")
+	f.ins("DECQ CX")
+	f.ins("JNZ loop")
+	f.ins("VZEROUPPER")
+	f.ins("RET")
+}
+
 // quantized writes the kernels of packed weights.
 func quantized(f *file) {
 	quantizeRow(f)
@@ -670,6 +700,8 @@ func quantized(f *file) {
 			widen(f, halved, affine)
 		}
 	}
+	widenBytes(f, "widenKeysAVX512", false)
+	widenBytes(f, "widenValuesAVX512", true)
 	loads := []struct {
 		name  string
 		bytes int
