@@ -2,8 +2,8 @@
 
 Usage: bench_tokenizer_train.py DANLU GOLDENS [ROUNDS] [MB] [KIND]
 
-The text is made from GOLDENS/tokenizer_training/corpus as bench_tokenizer.py's texts are: KIND is mixed or varied. Vocabularies have 32,000
-pieces; every trainer may use 2 threads. Times are of the whole process.
+The text is made from GOLDENS/tokenizer_training/corpus as bench_tokenizer.py's texts are; KIND is mixed or varied.
+Vocabularies have 32,000 pieces; every trainer may use 2 threads. Times are of the whole process.
 """
 import os, random, resource, statistics, subprocess, sys, tempfile, time
 
@@ -43,8 +43,11 @@ def run(args):
 
 with tempfile.TemporaryDirectory() as tmp:
     path = f"{tmp}/text.txt"
-    with open(path, "w", encoding="utf-8") as f:
-        f.write("\n".join(make[kind](random.Random(2))) + "\n")
+    if (child := os.fork()) == 0:  # a process of its own: a forked trainer would start with this one's peak memory
+        with open(path, "w", encoding="utf-8") as f:
+            f.write("\n".join(make[kind](random.Random(2))) + "\n")
+        os._exit(0)
+    os.waitpid(child, 0)
     common = ["--input", path, "--vocab_size", "32000", "--threads", "2", "--json"]
     jobs = {
         "sentencepiece BPE": [sys.executable, "-c", SPM, path, tmp],

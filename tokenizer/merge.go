@@ -99,3 +99,16 @@ func FromSPM(source string, data []byte) (*Tokenizer, error) {
 	t.original["tokenizer.model"] = data
 	return t, nil
 }
+
+// Spelling returns the ids with which t writes the text of a piece of another SentencePiece vocabulary, for giving a new
+// piece the mean of known embeddings.
+func (t *Tokenizer) Spelling(o *Tokenizer, id int32) []int {
+	text := []byte(plainSpaces(o.Piece(id)))
+	st := t.take()
+	defer t.give(st)
+	var out []int
+	for _, v := range t.model.appendWord(nil, st, text, 0, len(text)) {
+		out = append(out, int(v))
+	}
+	return out
+}
