@@ -8,6 +8,7 @@ import (
 
 	"danlu/adapter"
 	"danlu/dtype"
+	"danlu/engine"
 	"danlu/family"
 	"danlu/graph"
 	"danlu/internal/locale"
@@ -36,7 +37,7 @@ func lora(j *job, t *tokenizer.Tokenizer) (*trainee, error) {
 		base(b)
 		a.set.Prepare(b)
 	}
-	if len(a.set.Config.Saved) == 0 {
+	if len(a.set.Config.Saved) == 0 && !a.pissa() {
 		m.base = base
 	}
 	if m.specs, err = family.Params(m.Model, m.prepare); err != nil {
@@ -53,13 +54,21 @@ func lora(j *job, t *tokenizer.Tokenizer) (*trainee, error) {
 	}
 	j.say(locale.Text("adapter: %d trained numbers in %d kinds of modules", "适配器：%d 个可训练参数，分布在 %d 类模块中"), trained, len(a.set.Targets))
 	m.bytes = 4 * trained
+	if a.pissa() {
+		m.bytes *= 2
+		j.say("%s", locale.Text("pissa_init: the adapter is saved as a plain one of twice the rank, which belongs to the model as it is", "pissa_init：适配器保存为两倍秩的普通 LoRA，可直接用于原模型"))
+	}
 	loaded := false
 	m.fill = func() error {
 		loaded = true
 		return a.fill(m)
 	}
 	m.save = func(dir string) error {
-		if err := a.set.Save(dir, m.store); err != nil {
+		save := a.set.Save
+		if a.pissa() {
+			save = func(dir string, store engine.Store) error { return a.set.SavePiSSA(dir, store, a.start) }
+		}
+		if err := save(dir, m.store); err != nil {
 			return err
 		}
 		return t.Save(dir)
@@ -69,6 +78,9 @@ func lora(j *job, t *tokenizer.Tokenizer) (*trainee, error) {
 			if err := m.fill(); err != nil {
 				return err
 			}
+		}
+		if a.pissa() {
+			return a.set.LoadPiSSA(dir, m.store)
 		}
 		f, err := a.set.OpenFile(filepath.Join(dir, adapter.WeightsFile))
 		if err != nil {
@@ -86,7 +98,11 @@ type adapterPlan struct {
 	merged []string // folders of adapters that become part of the base
 	begin  string   // folder of the adapter that is trained on; "": a new one
 	set    *adapter.Set
+	start  adapter.Start // where a PiSSA adapter began
 }
+
+// pissa reports whether the adapter begins with the weights' largest singular values.
+func (a *adapterPlan) pissa() bool { return a.j.Method.PissaInit && a.begin == "" }
 
 func (j *job) adapterPlan() (*adapterPlan, error) {
 	a := &adapterPlan{j: j}
@@ -115,9 +131,6 @@ func (j *job) adapterPlan() (*adapterPlan, error) {
 // adapterConfig is the configuration of a new adapter.
 func (j *job) adapterConfig() (*adapter.Config, error) {
 	m := &j.Method
-	if m.PissaInit {
-		return nil, j.Errorf("pissa_init", "true is not supported; leave it out")
-	}
 	c := adapter.AllLinear(m.LoraRank)
 	c.Alpha, c.Dropout, c.RSLora, c.DoRA, c.Saved, c.Base = float64(j.LoraAlpha()), m.LoraDropout, m.RSLora, m.DoRA, m.ExtraTarget, j.Model.Path
 	if len(m.LoraTarget) == 1 && m.LoraTarget[0] == "all" {
@@ -210,6 +223,9 @@ func (a *adapterPlan) kept(m *nn.Module, from dtype.DType) dtype.DType {
 	if d, ok := a.j.quantized(m); ok {
 		return d
 	}
+	if a.pissa() && inner { // what PiSSA leaves of a weight has more bits than the weight
+		return dtype.F32
+	}
 	if from == dtype.BF16 || a.j.policy().Compute == dtype.BF16 && !a.set.Config.DoRA && (inner || m.Kind == nn.HeadModule) {
 		return dtype.BF16
 	}
@@ -229,6 +245,10 @@ func (a *adapterPlan) fill(m *trainee) error {
 	}})
 	bar.Done()
 	if err = errors.Join(err, shut()); err != nil {
+		return err
+	}
+	if a.pissa() {
+		a.start, err = a.set.InitPiSSA(m.store, a.j.Method.PissaIter, uint64(a.j.Optim.Seed))
 		return err
 	}
 	if a.begin == "" {

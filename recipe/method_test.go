@@ -51,6 +51,7 @@ func TestMethodLoRA(t *testing.T) {
 		{"use_rslora=true", "lora_target=q_proj,v_proj", "loraplus_lr_ratio=4"},
 		{"use_dora=true", "lora_alpha=16"},
 		{"additional_target=lm_head", "lora_target=q_proj,up_proj"},
+		{"pissa_init=true"},
 		{"quantization_bit=4"},
 		{"quantization_bit=4", "double_quantization=false", "bf16=true", "use_dora=true"},
 		{"quantization_bit=8"},
@@ -90,6 +91,11 @@ func TestMethodLoRAResumes(t *testing.T) {
 	base, data := trainedBase(t), writeRows(t, questions(24)...)
 	whole, parts := t.TempDir(), t.TempDir()
 	keys := []string{"lora_dropout=0.2", "gradient_accumulation_steps=2", "save_steps=3"}
+	pissa, cut := t.TempDir(), t.TempDir()
+	runRecipe(t, context.Background(), sftOn(base, data, pissa, "pissa_init=true", "max_steps=4")...)
+	runRecipe(t, context.Background(), sftOn(base, data, cut, "pissa_init=true", "max_steps=2")...)
+	runRecipe(t, context.Background(), sftOn(base, data, cut, "pissa_init=true", "max_steps=4", "resume_from_checkpoint=true")...)
+	sameFiles(t, pissa, cut, adapter.WeightsFile)
 	runRecipe(t, context.Background(), sftOn(base, data, whole, append(keys, "max_steps=6")...)...)
 	runRecipe(t, context.Background(), sftOn(base, data, parts, append(keys, "max_steps=3")...)...)
 	f, err := safetensors.Open(filepath.Join(parts, "checkpoint-3", "optimizer.safetensors"))
