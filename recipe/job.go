@@ -9,6 +9,7 @@ import (
 
 	"danlu/engine"
 	"danlu/family"
+	"danlu/hub"
 	"danlu/internal/locale"
 	"danlu/train"
 )
@@ -143,6 +144,7 @@ var notModels = []string{train.OptimizerFile, "value_head.safetensors", "adapter
 
 // openModel opens the model that a key names; scratch takes only its shape.
 func (j *job) openModel(key, path string, scratch bool) (*source, error) {
+	path = hub.Resolve(path)
 	s := &source{path: path}
 	var err error
 	if scratch {

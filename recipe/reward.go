@@ -14,6 +14,7 @@ import (
 	"danlu/data"
 	"danlu/family"
 	"danlu/graph"
+	"danlu/hub"
 	"danlu/nn"
 	"danlu/task"
 	"danlu/tokenizer"
@@ -90,7 +91,7 @@ func (r *rewards) open(t *tokenizer.Tokenizer) error {
 	if head == train.LlamaFactoryHead {
 		s.head, s.headDir = &head, j.Method.RewardModel
 	}
-	other, err := tokenizer.Load(j.Method.RewardModel)
+	other, err := tokenizer.Load(hub.Resolve(j.Method.RewardModel))
 	if err == nil && !sameVocabulary(t, other) {
 		err = fmt.Errorf("its vocabulary is not the one of %s; rewards are given to token ids", j.Model.Path)
 	}

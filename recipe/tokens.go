@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	"danlu/hub"
 	"danlu/tokenizer"
 )
 
@@ -24,7 +25,7 @@ func (j *job) tokenizer() (*tokenizer.Tokenizer, error) {
 	} else if _, preset := presetOnly(path); preset {
 		return nil, j.Errorf("tokenizer_name_or_path", "is missing: %s is a shape without a vocabulary", path)
 	} else {
-		t, err = tokenizer.Load(path)
+		t, err = tokenizer.Load(hub.Resolve(path))
 	}
 	if err != nil {
 		return nil, j.Errorf(key, "%v", err)
