@@ -1,6 +1,8 @@
 package tokenizer
 
 import (
+	"encoding/binary"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,6 +101,69 @@ func FuzzJSON(f *testing.F) {
 func FuzzTiktoken(f *testing.F) {
 	f.Add([]byte("IQ== 0\nIg== 1\n"))
 	f.Fuzz(func(t *testing.T, b []byte) { _, _ = fromTiktoken("fuzz", b, "qwen", nil, nil) })
+}
+
+func FuzzVocabMerges(f *testing.F) {
+	f.Add([]byte(`{"a":0,"b":1,"ab":2}`), []byte("#version: 0.2\na b\n"))
+	f.Fuzz(func(t *testing.T, vocab, merges []byte) {
+		if tok, err := fromVocabMerges("fuzz", vocab, merges, "gpt-2"); err == nil {
+			tok.Decode(tok.Encode("ab 1\n你", Options{}), false)
+		}
+	})
+}
+
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte(`{"bos_token":"<s>","add_bos_token":true,"added_tokens_decoder":{"7":{"content":"<x>"}}}`), []byte(`{"<y>":9}`))
+	f.Fuzz(func(t *testing.T, config, added []byte) {
+		dir := writeFiles(t, map[string]string{"tokenizer.json": tinyJSON, "tokenizer_config.json": string(config), "added_tokens.json": string(added)})
+		if tok, err := Load(dir); err == nil {
+			tok.Decode(tok.Encode("ab<s><x>", Options{ParseSpecial: true, AddSpecial: true}), true)
+		}
+	})
+}
+
+func FuzzGGUFVocabulary(f *testing.F) {
+	f.Add("gpt2", "llama-bpe", "a\x00b\x00ab", "a b", uint32(1))
+	f.Fuzz(func(t *testing.T, model, pre, tokens, merges string, bos uint32) {
+		pieces := strings.Split(tokens, "\x00")
+		kv := map[string]any{"tokenizer.ggml.model": model, "tokenizer.ggml.pre": pre, "tokenizer.ggml.tokens": pieces, "tokenizer.ggml.bos_token_id": bos,
+			"tokenizer.ggml.merges": strings.Split(merges, "\x00"), "tokenizer.ggml.scores": make([]float32, len(pieces))}
+		if tok, err := FromGGUF("fuzz", kv); err == nil {
+			tok.Decode(tok.Encode("ab 1\n你", Options{ParseSpecial: true, AddSpecial: true}), false)
+		}
+	})
+}
+
+func FuzzState(f *testing.F) {
+	f.Add([]byte(stateMagic + "{}\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		data = binary.LittleEndian.AppendUint32(data, crc32.ChecksumIEEE(data))
+		dir := writeFiles(t, map[string]string{"state": string(data)})
+		_, _ = (&Counting{State: filepath.Join(dir, "state")}).load(DefaultSPM())
+	})
+}
+
+func FuzzPattern(f *testing.F) {
+	for _, p := range []string{patternGPT2, `\s?[a-c\p{L}]+`, `a|b\|c`, `[^\r\n]{1,3}$`} {
+		f.Add(p, "ab 1\n你 c")
+	}
+	f.Fuzz(func(t *testing.T, expr, text string) {
+		p, err := newPattern(expr)
+		if err != nil {
+			return
+		}
+		text = strings.ToValidUTF8(text, "\uFFFD")
+		at := 0
+		for _, s := range (&splitter{expr: expr, pattern: p}).spans(nil, []byte(text)) {
+			if s.from != at || s.to <= s.from {
+				t.Fatalf("%q on %q: span %v after %d", expr, text, s, at)
+			}
+			at = s.to
+		}
+		if at != len(text) {
+			t.Fatalf("%q on %q: ends at %d", expr, text, at)
+		}
+	})
 }
 
 func FuzzDecodeValid(f *testing.F) {
