@@ -152,33 +152,48 @@ func ReadAnswer(text string) (int, bool) {
 	return n, err == nil
 }
 
-// Document returns document i of a split: in turn an English story, an addition, a Chinese story, an addition.
+// kind says what item i is, and which of its kind: of every six items two stories and an addition in each language.
+func kind(i uint64) (story bool, lang Lang, at uint64) {
+	group, place := i/6, i%6
+	lang = Lang(place % 2)
+	if place < 4 {
+		return true, lang, 2*group + place/2
+	}
+	return false, lang, group
+}
+
+// Document returns document i of a split.
 func Document(split Split, i uint64) string {
-	switch k := i / 4; i % 4 {
-	case 0:
-		return StoryAt(English, split, k).Text
-	case 1:
-		p := ProblemAt(English, split, k)
-		return p.Question + " " + p.Worked
-	case 2:
-		return StoryAt(Chinese, split, k).Text
-	default:
-		p := ProblemAt(Chinese, split, k)
+	story, lang, at := kind(i)
+	if story {
+		return StoryAt(lang, split, at).Text
+	}
+	p := ProblemAt(lang, split, at)
+	if lang == Chinese {
 		return p.Question + p.Worked
 	}
+	return p.Question + " " + p.Worked
 }
 
 // Turn is a request and its answer, for supervised fine-tuning.
 type Turn struct{ Prompt, Reply string }
 
-// TurnAt returns request i of a split: in turn a story or an addition, in English and Chinese.
+// requests is where the items of requests begin in their streams, far behind those of documents.
+const requests = 1 << 32
+
+// TurnAt returns request i of a split.
 func TurnAt(split Split, i uint64) Turn {
-	lang := Lang(i / 2 % 2)
-	if i%2 == 1 {
-		p := ProblemAt(lang, split, 1<<32+i/4)
-		return Turn{p.Question, p.Worked}
+	story, lang, at := kind(i)
+	if story {
+		return StoryRequest(lang, split, requests+at)
 	}
-	s := StoryAt(lang, split, 1<<32+i/4)
+	p := ProblemAt(lang, split, requests+at)
+	return Turn{p.Question, p.Worked}
+}
+
+// StoryRequest asks for story i of a split.
+func StoryRequest(lang Lang, split Split, i uint64) Turn {
+	s := StoryAt(lang, split, i)
 	if lang == Chinese {
 		return Turn{fmt.Sprintf("讲一个关于%s%s的故事。", s.Animal, s.Name), s.Text}
 	}

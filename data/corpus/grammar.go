@@ -14,7 +14,7 @@ import (
 //	<part>   one of the alternatives of a part, which are patterns themselves
 //	{+name}  {name} with a capital first letter
 //
-// Two slots whose names differ only in a final digit draw from the same list and differ from each other.
+// Slots whose names differ only in a final digit draw from the same list, each for itself.
 type grammar struct {
 	start string
 	parts map[string][]string
@@ -30,17 +30,6 @@ func (g *grammar) list(slot string) []string {
 		return w
 	}
 	return g.words[strings.TrimRight(slot, "0123456789")]
-}
-
-// rival reports whether word is bound to a sibling of slot.
-func (b bindings) rival(slot, word string) bool {
-	base := strings.TrimRight(slot, "0123456789")
-	for other, w := range b {
-		if other != slot && w == word && strings.TrimRight(other, "0123456789") == base {
-			return true
-		}
-	}
-	return false
 }
 
 // piece is one element of a pattern: literal text, a slot or a part.
@@ -84,11 +73,7 @@ func (g *grammar) generate(rng *rand.Rand, pattern string, b bindings) string {
 		case '{':
 			if _, ok := b[p.text]; !ok {
 				words := g.list(p.text)
-				w := words[rng.IntN(len(words))]
-				for b.rival(p.text, w) {
-					w = words[rng.IntN(len(words))]
-				}
-				b[p.text] = w
+				b[p.text] = words[rng.IntN(len(words))]
 			}
 			w := b[p.text]
 			if p.up {
@@ -138,9 +123,6 @@ func (g *grammar) match(text string, at int, pattern string, b bindings, far *in
 		return try(w)
 	}
 	for _, w := range g.list(p.text) {
-		if b.rival(p.text, w) {
-			continue
-		}
 		b[p.text] = w
 		if try(w) {
 			return true
