@@ -87,25 +87,27 @@ func (a answer) sequence(scored bool) data.Sequence {
 	return s
 }
 
-// batches lays sequences out in micro-batches of b rows. Widths are rounded up, since each needs a program of its own.
-func (r *rollouts) batches(sequences []data.Sequence, b int) []*data.Batch {
+// rounded is a width rounded up: each width of a batch needs a program of its own.
+func (r *rollouts) rounded(width int) int {
 	unit := max(8, (r.Context()/widths+7)/8*8)
+	return (width + unit - 1) / unit * unit
+}
+
+// batches lays sequences out in micro-batches of b rows.
+func (r *rollouts) batches(sequences []data.Sequence, b int) []*data.Batch {
 	var list []*data.Batch
 	for part := range slices.Chunk(sequences, b) {
 		longest := 0
 		for _, s := range part {
 			longest = max(longest, len(s.IDs))
 		}
-		list = append(list, data.PadBatch(part, (longest+unit-1)/unit*unit, padding(r.tok)))
+		list = append(list, data.PadBatch(part, r.rounded(longest), padding(r.tok)))
 	}
 	return list
 }
 
 // widest is the width of the widest batch.
-func (r *rollouts) widest() int {
-	unit := max(8, (r.Context()/widths+7)/8*8)
-	return (r.Context() + unit - 1) / unit * unit
-}
+func (r *rollouts) widest() int { return r.rounded(r.Context()) }
 
 // mixed makes one seed of several numbers (splitmix64, once for each).
 func mixed(seed uint64, parts ...uint64) uint64 {

@@ -239,7 +239,10 @@ func TestStageGRPO(t *testing.T) {
 	runRecipe(t, context.Background(), words(direct, 8)...)
 	sameModel(t, parts, direct)
 	_, lines = runRecipe(t, context.Background(), words(t.TempDir(), 2, "beta=0.1", "num_iterations=2", "loss_type=grpo", "dynamic_sampling=true", "mask_truncated_completions=true",
-		"overlong_cache=4", "scale_rewards=batch")...)
+		"overlong_cache=4", "scale_rewards=batch", "val_size=5", "eval_strategy=steps", "eval_steps=2")...)
+	if v := last(lines, "eval_reward"); !(v >= 0) {
+		t.Errorf("eval_reward %v", v)
+	}
 	if kl := last(lines, "kl"); !(kl >= 0) {
 		t.Errorf("kl %v", kl)
 	}

@@ -282,7 +282,7 @@ func (r *reinforced) report(e *experience) map[string]float64 {
 	return out
 }
 
-// tokens counts what the answers' batches hold.
+// tokensOf counts what the answers' batches hold.
 func tokensOf(batches []*data.Batch) int64 {
 	n := int64(0)
 	for _, x := range batches {
