@@ -2,7 +2,8 @@
 
 // additions writes what the learning proofs train on, from the built-in corpus: corpus.jsonl (documents of the training
 // split), questions.jsonl (additions with their sums) and pairs.jsonl (a worked answer and one to another question), the
-// last two for the held-out split too (held_out.jsonl, pairs_held_out.jsonl).
+// last two for the held-out split too (held_out.jsonl, pairs_held_out.jsonl). Questions are English: a Chinese one and its
+// answer share a token in the corpus.
 //
 //	go run data/corpus/additions.go DIR
 package main
@@ -28,18 +29,16 @@ func main() {
 	})
 	questions := func(split corpus.Split) func(i uint64) any {
 		return func(i uint64) any {
-			p := corpus.ProblemAt(corpus.Lang(i%2), split, i/2)
+			p := corpus.ProblemAt(corpus.English, split, i)
 			return map[string]string{"instruction": p.Question, "output": strconv.Itoa(p.Answer())}
 		}
 	}
 	// A pair is the worked answer to the question and the one to another question of the same split.
 	pairs := func(split corpus.Split) func(i uint64) any {
 		return func(i uint64) any {
-			lang := corpus.Lang(i % 2)
-			p := corpus.ProblemAt(lang, split, i/2)
-			other := corpus.ProblemAt(lang, split, i/2+1)
-			for k := i/2 + 2; other.Worked == p.Worked; k++ {
-				other = corpus.ProblemAt(lang, split, k)
+			p, other := corpus.ProblemAt(corpus.English, split, i), corpus.ProblemAt(corpus.English, split, i+1)
+			for k := i + 2; other.Worked == p.Worked; k++ {
+				other = corpus.ProblemAt(corpus.English, split, k)
 			}
 			return map[string]string{"instruction": p.Question, "chosen": p.Worked, "rejected": other.Worked}
 		}
