@@ -23,6 +23,9 @@ type ExportOptions struct {
 // Merge writes the recipe's model with its adapters added, in float32 sums, as a model folder or, where export_dir ends
 // in .gguf, as a GGUF file. With quantization_bit the adapters are added to what the codes of the base stand for.
 func Merge(r *Recipe, o ExportOptions) (*family.Conversion, error) {
+	if n := len(r.Model.Adapters); r.Model.QuantizationBit != nil && n > 1 {
+		return nil, r.Errorf("adapter_name_or_path", "only one adapter goes with quantization_bit, got %d", n)
+	}
 	var files []*adapter.File
 	defer func() {
 		for _, f := range files {

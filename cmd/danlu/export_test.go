@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -34,6 +35,18 @@ func TestExport(t *testing.T) {
 	train("model_name_or_path=llama-tiny", "train_from_scratch=true", "output_dir="+at("base"))
 	train("finetuning_type=lora", "model_name_or_path="+at("base"), "output_dir="+at("run"))
 	must("export", "--model", at("base"), "--adapter", at("run"), "--output", at("merged"), "--quiet")
+	train("finetuning_type=lora", "quantization_bit=4", "model_name_or_path="+at("base"), "output_dir="+at("qrun"))
+	var report struct {
+		KL     float64  `json:"kl"`
+		Before *float64 `json:"kl_unquantized_base"`
+	}
+	out := must("export", "quantization_bit=4", "--model", at("base"), "--adapter", at("qrun"), "--output", at("qmerged"), "--type", "f32", "--file", at("rows.jsonl"), "--ctx", "64", "--json")
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		t.Fatal(err)
+	}
+	if report.Before == nil || !(report.KL >= 0 && report.KL < 1e-6) || !(*report.Before > 10*report.KL) {
+		t.Errorf("KL after and before: %s", out)
+	}
 	generate := func(words ...string) string {
 		return must(append([]string{"generate", "--prompt-ids", "1 300 301", "--max-new", "8", "--temperature", "0", "--dtype", "f32", "--json", "--quiet"}, words...)...)
 	}
