@@ -32,7 +32,7 @@ func matrix(name string, shape []int) bool {
 }
 
 // Storage plans how each weight among specs is kept: as the checkpoint has it ("keep"), in float32 ("none"), or in a
-// type or mix by its name (ParseMix). Weights whose rows are no whole blocks take the nearest type whose blocks they
+// type or mix by its name (ParseMix), or in nf4. Weights whose rows are no whole blocks take the nearest type whose blocks they
 // fill; weights that are more than factors stay as they are in a 16-bit checkpoint and in float32 otherwise.
 func Storage(src Source, specs []*graph.StateSpec, kind string, opts LoadOptions) (nn.Storage, error) {
 	if kind == QuantNone {
@@ -44,8 +44,10 @@ func Storage(src Source, specs []*graph.StateSpec, kind string, opts LoadOptions
 	}
 	var mix Mix
 	if kind != QuantKeep {
-		if mix, err = ParseMix(kind); err != nil {
-			return nil, fmt.Errorf("%w, or keep or none", err)
+		if d, e := dtype.Parse(kind); e == nil && kernel.IsCoded(d) {
+			mix.Base = d
+		} else if mix, err = ParseMix(kind); err != nil {
+			return nil, fmt.Errorf("%w, or keep, none or nf4", err)
 		}
 	}
 	layers, tied := 0, true
@@ -74,7 +76,7 @@ func Storage(src Source, specs []*graph.StateSpec, kind string, opts LoadOptions
 
 // fitting is d, or the type nearest to it whose blocks fill rows of n values.
 func fitting(d dtype.DType, n int) dtype.DType {
-	if n%d.BlockLen() == 0 {
+	if n%d.BlockLen() == 0 || d.IgnoresRows() {
 		return d
 	}
 	near := map[dtype.DType]dtype.DType{dtype.Q2_K: dtype.Q4_0, dtype.Q3_K: dtype.Q4_0, dtype.Q4_K: dtype.Q5_0, dtype.Q5_K: dtype.Q5_1, dtype.Q6_K: dtype.Q8_0}
