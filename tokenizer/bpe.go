@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"container/heap"
+	"fmt"
 	"unicode/utf8"
 )
 
@@ -398,9 +399,12 @@ func (m *bpe) rankBytes() {
 	}
 }
 
+// maxPiece bounds pieces whose merges are derived, which takes the square of their length; published ones stay below 256.
+const maxPiece = 1 << 10
+
 // pairsFromText derives merges from the pieces alone: two symbols merge when their joint text is a piece, whose place in
 // order, best first, decides (tiktoken: the ids; SentencePiece: the scores). Pieces of equal rank merge from the left.
-func (m *bpe) pairsFromText(order []int32, rank []uint32) {
+func (m *bpe) pairsFromText(order []int32, rank []uint32) error {
 	m.pairs = newPairTable(len(m.toks) * 2)
 	m.pairs.id, m.pairs.rank = order, rank
 	symbol := func(b []byte) int32 {
@@ -416,6 +420,9 @@ func (m *bpe) pairsFromText(order []int32, rank []uint32) {
 	}
 	for place, id := range order {
 		b := view(m.toks[id])
+		if len(b) > maxPiece {
+			return fmt.Errorf("piece %d: want at most %d bytes, got %d", id, maxPiece, len(b))
+		}
 		if len(b) == 0 || m.table.find(b) != id {
 			continue
 		}
@@ -432,4 +439,5 @@ func (m *bpe) pairsFromText(order []int32, rank []uint32) {
 			}
 		}
 	}
+	return nil
 }

@@ -115,7 +115,9 @@ func (t *Tokenizer) initBytes(toks []string, merges [][2]string) error {
 		for i := range order {
 			order[i] = int32(i)
 		}
-		m.pairsFromText(order, nil)
+		if err := m.pairsFromText(order, nil); err != nil {
+			return t.fail("ranks", "%v", err)
+		}
 	} else if err := t.addMerges(m, merges); err != nil {
 		return err
 	}

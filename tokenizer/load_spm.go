@@ -154,7 +154,9 @@ func (t *Tokenizer) initSPM(m *spmModel) error {
 		return err
 	}
 	if m.modelType == spmBPE {
-		t.initSPMBPE(m, v)
+		if err := t.initSPMBPE(m, v); err != nil {
+			return err
+		}
 	} else {
 		t.initSPMUnigram(m, v)
 	}
@@ -243,7 +245,7 @@ func byteOfPiece(p string) (byte, bool) {
 	return byte(b), err == nil
 }
 
-func (t *Tokenizer) initSPMBPE(m *spmModel, v *spmPieces) {
+func (t *Tokenizer) initSPMBPE(m *spmModel, v *spmPieces) error {
 	model := &bpe{toks: v.toks, chars: true, unk: v.unk, fuseUnk: true, metaByte: true, byteID: v.byteID, fallback: v.fallback}
 	// SentencePiece 0.2 orders scores as bits do: -0, the score of a trained model's first merge, comes after 0.
 	order := make([]int32, len(m.scores))
@@ -263,8 +265,11 @@ func (t *Tokenizer) initSPMBPE(m *spmModel, v *spmPieces) {
 	}
 	model.table = newStringTable(model.toks)
 	model.finish()
-	model.pairsFromText(order, rank)
+	if err := model.pairsFromText(order, rank); err != nil {
+		return t.fail("pieces", "%v", err)
+	}
 	t.model, t.bpe = model, model
+	return nil
 }
 
 func (t *Tokenizer) initSPMUnigram(m *spmModel, v *spmPieces) {

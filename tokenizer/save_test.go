@@ -119,6 +119,7 @@ func TestErrorsNameFileAndField(t *testing.T) {
 		{"tokenizer.model", "\x0a\x05\x0a\x03abc\x12\x02\x18\x03", "model_type"},
 		{"qwen.tiktoken", "IQ== 0\nIg== 7\n", "line 2"},
 		{"qwen.tiktoken", "IQ== 0\n", "ranks"},
+		{"tokenizer.model", longPiece(), "want at most 1024 bytes"},
 	} {
 		dir := writeFiles(t, map[string]string{c.name: c.data})
 		checkError(t, dir, c.name, c.want)
@@ -138,4 +139,9 @@ func checkError(t *testing.T, dir, file, field string) {
 	if err == nil || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), field) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("%s: want one line with %q and %q, got %v", file, file, field, err)
 	}
+}
+
+// longPiece is a SentencePiece BPE model with one piece of 5,000 bytes.
+func longPiece() string {
+	return string(appendBytes(appendPiece(nil, strings.Repeat("a", 5000), 0, Normal), 2, appendVarint(nil, 3, spmBPE)))
 }
