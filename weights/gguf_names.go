@@ -6,6 +6,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // A layout is how the checkpoints of one architecture are stored in a GGUF, in the names and the order of rows that
@@ -22,6 +23,16 @@ type layout struct {
 	fused bool
 	// asClass is the class that files are read as where it is not classes[0].
 	asClass string
+
+	once   sync.Once
+	inside names // of the layers
+	around names // outside them
+}
+
+// names finds places by either name.
+type names struct {
+	stored    map[string]place
+	published map[string][]place
 }
 
 // pair is a tensor's two names. Names without an ending of their own stand for .weight and .bias.
@@ -133,12 +144,9 @@ func (l *layout) stored(name string) (place, bool) {
 		layer, _ = strconv.Atoi(m[1])
 		rest = m[2]
 	}
-	for _, p := range l.places(layer) {
-		if p.gguf == rest {
-			return p, true
-		}
-	}
-	return place{}, false
+	p, ok := l.names(layer).stored[rest]
+	p.layer = layer
+	return p, ok
 }
 
 // published finds the places of a checkpoint's tensor; a fused one has several.
@@ -155,29 +163,32 @@ func (l *layout) published(name string) []place {
 		expert, _ = strconv.Atoi(m[1])
 		rest = expertNumber.ReplaceAllString(rest, ".experts.%d.")
 	}
-	var found []place
-	for _, p := range l.places(layer) {
-		if p.hf == rest {
-			p.expert = expert
-			found = append(found, p)
-		}
+	found := slices.Clone(l.names(layer).published[rest])
+	for i := range found {
+		found[i].layer, found[i].expert = layer, expert
 	}
 	return found
 }
 
-// places lists what a layer, or for -1 the model around the layers, may hold.
-func (l *layout) places(layer int) []place {
-	list := l.layer
+// names are those of what a layer, or for -1 the model around the layers, may hold.
+func (l *layout) names(layer int) names {
+	l.once.Do(func() { l.around, l.inside = index(l.top), index(l.layer) })
 	if layer < 0 {
-		list = l.top
+		return l.around
 	}
-	var out []place
+	return l.inside
+}
+
+func index(list []pair) names {
+	n := names{map[string]place{}, map[string][]place{}}
 	for i, p := range list {
 		for _, q := range p.expand() {
-			out = append(out, place{pair: q, layer: layer, expert: -1, order: i})
+			at := place{pair: q, expert: -1, order: i}
+			n.stored[q.gguf] = at
+			n.published[q.hf] = append(n.published[q.hf], at)
 		}
 	}
-	return out
+	return n
 }
 
 // ggufName is the name in a GGUF.
