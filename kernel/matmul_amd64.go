@@ -10,6 +10,9 @@ import (
 func matmulAVX512(c, a, b *float32, depth int, accumulate bool)
 
 //go:noescape
+func matmulAVX2(c, a, b *float32, depth int, accumulate bool)
+
+//go:noescape
 func matmulBF16(c, a, b *float32, depth int, accumulate bool)
 
 //go:noescape
@@ -41,12 +44,17 @@ func pairs() bool { return cpu.Active() >= cpu.AVX512BF16 }
 
 // multiply is multiplyPortable for panels of float32 values.
 func multiply(c, a, b []float32, depth int, accumulate bool) {
-	if cpu.Active() < cpu.AVX512 || depth == 0 {
+	level := cpu.Active()
+	if level < cpu.AVX2 || depth == 0 {
 		multiplyPortable(c, a, b, depth, accumulate)
 		return
 	}
 	_, _, _ = c[(microM-1)*tileN+microN-1], a[depth*microM-1], b[depth*microN-1]
-	matmulAVX512(&c[0], &a[0], &b[0], depth, accumulate)
+	if level < cpu.AVX512 {
+		matmulAVX2(&c[0], &a[0], &b[0], depth, accumulate)
+	} else {
+		matmulAVX512(&c[0], &a[0], &b[0], depth, accumulate)
+	}
 }
 
 // multiplyPairs is multiply for panels of bfloat16 pairs; depth counts pairs.
@@ -58,6 +66,12 @@ func multiplyPairs(c, a, b []float32, depth int, accumulate bool) {
 // packFast packs what vector instructions can of a full panel of width lines and returns how many of the depth values
 // it has done: all or, of lines that are contiguous along the inner index, a multiple of a register.
 func packFast(dst []float32, m Matrix, width, depth, line, step int, asPairs bool) int {
+	if line == 1 && !asPairs && m.BF16 == nil {
+		for k := range depth {
+			copy(dst[k*width:(k+1)*width], m.F32[k*step:])
+		}
+		return depth
+	}
 	if cpu.Active() < cpu.AVX512 || depth == 0 {
 		return 0
 	}
@@ -107,11 +121,6 @@ func packFast(dst []float32, m Matrix, width, depth, line, step int, asPairs boo
 			along(unsafe.Add(out, 4*i), unsafe.Add(src, size*i), size*step, depth/2, 4*width, min(16, width-i))
 		}
 		return depth / 2 * 2
-	case line == 1 && m.BF16 == nil:
-		for k := range depth {
-			copy(dst[k*width:(k+1)*width], m.F32[k*step:])
-		}
-		return depth
 	}
 	return 0
 }
