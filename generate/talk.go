@@ -68,7 +68,7 @@ func (t *Talk) Ask(ctx context.Context, question string, show func(chat.Said), p
 			show(s)
 		}
 	}
-	w := Writing{Tokenizer: t.Tokenizer, Keep: speech.Keep(t.Tokenizer), Write: func(text string) { put(parser.Feed(text)) }}
+	w := Writing{Tokenizer: t.Tokenizer, Fresh: true, Keep: speech.Keep(t.Tokenizer), Write: func(text string) { put(parser.Feed(text)) }}
 	w.End, w.Stops = t.Dialect.Stop()
 	w.End = append(w.End, t.End...)
 	w.MaxNew, w.Sampling = t.MaxNew, t.Sampling

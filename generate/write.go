@@ -12,6 +12,7 @@ import (
 type Writing struct {
 	Request
 	Tokenizer *tokenizer.Tokenizer
+	Fresh     bool              // the text stands for itself and does not go on with the prompt's: an answer
 	Stops     []string          // strings that end the text and are no part of it
 	Keep      map[int32]bool    // control tokens that are part of the text
 	Write     func(text string) // told of text as soon as it is certain; nil: nobody
@@ -25,7 +26,11 @@ type Written struct {
 
 // Write generates text. The sequence is extended as by Generate.
 func (r *Runner) Write(ctx context.Context, s *Sequence, w Writing) (Written, error) {
-	text := chat.NewText(w.Tokenizer, append(s.IDs[max(0, len(s.IDs)-4):len(s.IDs):len(s.IDs)], w.Prompt...), w.Stops, w.Keep)
+	before := append(s.IDs[max(0, len(s.IDs)-4):len(s.IDs):len(s.IDs)], w.Prompt...)
+	if w.Fresh {
+		before = nil
+	}
+	text := chat.NewText(w.Tokenizer, before, w.Stops, w.Keep)
 	var b strings.Builder
 	put := func(piece string) {
 		b.WriteString(piece)

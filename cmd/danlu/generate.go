@@ -190,7 +190,7 @@ func (g *generateFlags) prompt(w *generate.Writing, name, text string) error {
 		return err
 	}
 	ids, words := d.Stop()
-	w.Prompt, w.End, w.Keep = p.IDs, ids, d.Speech().Keep(w.Tokenizer)
+	w.Fresh, w.Prompt, w.End, w.Keep = true, p.IDs, ids, d.Speech().Keep(w.Tokenizer)
 	w.Stops = append(w.Stops, words...)
 	return nil
 }
