@@ -2,6 +2,7 @@ package chat
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ type spec struct {
 	function    []slot // nil: as assistant
 	observation []slot // nil: as user
 	prefix      []slot
+	suffix      []slot // behind a whole conversation (ChatGLM-6B)
 
 	tools         string // tool format of calls and descriptions; "": default
 	defaultSystem string
@@ -108,7 +110,7 @@ func Lookup(name string, tok *tokenizer.Tokenizer) (*Format, error) {
 	if f.eos < 0 && (s.efficientEOS || f.needsEOS()) {
 		return nil, fmt.Errorf("chat: template %s: the vocabulary of %s has no end token", name, tok.Source)
 	}
-	for _, list := range [][]slot{s.user, s.assistant, s.system, s.function, s.observation, s.prefix} {
+	for _, list := range [][]slot{s.user, s.assistant, s.system, s.function, s.observation, s.prefix, s.suffix} {
 		for _, x := range list {
 			if _, ok := tok.ID(x.token); x.token != "" && !ok {
 				return nil, fmt.Errorf("chat: template %s: its token %s is not in the vocabulary of %s", name, x.token, tok.Source)
@@ -117,6 +119,32 @@ func Lookup(name string, tok *tokenizer.Tokenizer) (*Format, error) {
 	}
 	return f, nil
 }
+
+// Fitting returns the names of formats whose tokens a vocabulary has, for models that bring no template of their own.
+func Fitting(tok *tokenizer.Tokenizer) []string {
+	var names []string
+	for i := range specs {
+		s := &specs[i]
+		written, all := 0, true
+		for _, x := range slices.Concat(s.user, s.assistant, s.system, s.prefix, s.suffix) {
+			for _, w := range append(tokenPattern.FindAllString(x.text, -1), x.token) {
+				if w == "" {
+					continue
+				}
+				_, ok := tok.ID(w)
+				written, all = written+1, all && ok
+			}
+		}
+		if written > 0 && all {
+			names = append(names, s.name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// tokenPattern finds what is spelled like a control token in a format's text.
+var tokenPattern = regexp.MustCompile(`<[^<>\s]+>|\[gMASK\]`)
 
 func (f *Format) needsEOS() bool {
 	return slices.ContainsFunc(slices.Concat(f.assistantSlots(), f.spec.user, f.spec.system), func(s slot) bool { return s.eos })
@@ -192,6 +220,9 @@ func (f *Format) Pairs(system, tools string, turns []Turn, lastOnly bool) ([]Pai
 	if len(turns)%2 != 0 {
 		return nil, fmt.Errorf("chat: template %s: want questions and answers in turn, got %d turns", f.spec.name, len(turns))
 	}
+	if f.spec.suffix != nil && len(turns) > 0 {
+		return f.roundsPairs(system, tools, turns)
+	}
 	turns = slices.Clone(turns)
 	if f.spec.reasoning {
 		for i := 1; i < len(turns); i += 2 {
@@ -227,6 +258,9 @@ func (f *Format) Pairs(system, tools string, turns []Turn, lastOnly bool) ([]Pai
 func (f *Format) Prompt(system, tools string, turns []Turn) ([]int32, error) {
 	if len(turns)%2 != 1 {
 		return nil, fmt.Errorf("chat: template %s: want a conversation that ends with a question, got %d turns", f.spec.name, len(turns))
+	}
+	if f.spec.suffix != nil {
+		return f.roundsPrompt(system, tools, turns)
 	}
 	turns = slices.Clone(turns)
 	if f.spec.reasoning && !f.PreserveThinking {

@@ -9,6 +9,9 @@ import (
 // the formats that need those carry templates of their own.
 func (f *Format) Jinja() string {
 	s := f.spec
+	if s.suffix != nil {
+		return f.roundsJinja()
+	}
 	var b strings.Builder
 	line := func(parts ...string) { b.WriteString(strings.Join(parts, "")) }
 	if f.DefaultSystem != "" {

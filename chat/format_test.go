@@ -101,8 +101,56 @@ func TestFormatsAsLLaMAFactory(t *testing.T) {
 		}
 	}
 	for _, name := range Names() {
-		if checked[name] == 0 && name != yiVL {
+		if checked[name] == 0 && name != yiVL && name != chatGLM6B {
 			t.Errorf("%s: no case was compared", name)
 		}
+	}
+}
+
+func TestChatGLM6B(t *testing.T) {
+	_, toks := readLLaMAFactory(t)
+	tok := toks["bpe"]
+	f, err := Lookup("chatglm", tok)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		turns []Turn
+		want  string
+	}{
+		{[]Turn{{User, "你好"}}, "你好[gMASK]<sop>"},
+		{[]Turn{{User, "你好"}, {Assistant, "好"}, {User, "<sop>?"}}, "[Round 0]\n问：你好\n答：好\n[Round 1]\n问：<sop>?\n答：[gMASK]<sop>"},
+	} {
+		ids, err := f.Prompt("", "", c.turns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		controls := 0
+		for _, id := range ids {
+			if tok.Kind(id) == tokenizer.Control {
+				controls++
+			}
+		}
+		if got := tok.Decode(ids, false); got != c.want || controls != 2 {
+			t.Errorf("want %q, got %q with %d control tokens", c.want, got, controls)
+		}
+	}
+	pairs, err := f.Pairs("", "", []Turn{{User, "a"}, {Assistant, "b"}, {User, "c"}, {Assistant, "d"}}, false)
+	if err != nil || len(pairs) != 1 || tok.Decode(pairs[0].Target, false) != "d"+tok.Piece(f.EOS()) {
+		t.Errorf("want one pair that ends with the last answer, got %v, %v", pairs, err)
+	}
+	if _, err := f.Prompt("", `[{"name":"f"}]`, []Turn{{User, "x"}}); err == nil {
+		t.Error("tools: want an error")
+	}
+}
+
+func TestFitting(t *testing.T) {
+	tok, err := tokenizer.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := Fitting(tok)
+	if !slices.Contains(got, "chatml") || slices.Contains(got, "llama3") || slices.Contains(got, "alpaca") {
+		t.Errorf("a vocabulary of ChatML fits %v", got)
 	}
 }

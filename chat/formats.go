@@ -58,7 +58,7 @@ func deepseek(name string, reasoning bool) spec {
 }
 
 // specs are the formats as LLaMA-Factory 0.9.5 defines them, and belle, chatglm2, baichuan and baichuan2, which that
-// release dropped, as 0.9.4 does.
+// release dropped, as 0.9.4 does. chatglm, which it never had, is ChatGLM-6B's own.
 var specs = []spec{
 	{
 		name:      "default",
@@ -98,6 +98,7 @@ var specs = []spec{
 		stop:        []string{"<|eot_id|>", "<|eom_id|>"},
 		replaceEOS:  true,
 	},
+	{name: chatGLM6B, suffix: []slot{{token: "[gMASK]"}, {token: "<sop>"}}},
 	{
 		name:         "chatglm2",
 		user:         text("[Round {{idx}}]\n\n问：{{content}}\n\n答："),

@@ -66,7 +66,12 @@ func dialectOf(path, template string, tok *tokenizer.Tokenizer) (*chat.Dialect, 
 	}
 	d, err := chat.Open(path, template, tok)
 	if isNoTemplate(err) {
-		return nil, fmt.Errorf("MODEL: %s has no chat template (a base model?); choose a format with --template: %s", path, strings.Join(chat.Names(), ", "))
+		names, which := chat.Fitting(tok), locale.Text("its vocabulary has the tokens of", "其词表含有这些格式的 token：")
+		if len(names) == 0 {
+			names, which = chat.Names(), locale.Text("known are", "可用：")
+		}
+		return nil, fmt.Errorf(locale.Text("MODEL: %s has no chat template (a base model?); choose a format with --template NAME, %s %s", "MODEL：%s 没有对话模板（基座模型？）；用 --template 名称 选择格式，%s %s"),
+			path, which, strings.Join(names, ", "))
 	}
 	return d, err
 }
