@@ -18,6 +18,39 @@ func (r *Recipe) finish() error {
 		}
 	}
 	r.noteUnused()
+	return r.checkPending()
+}
+
+// pending are keys of the table that nothing reads yet, with what to do instead. They are refused at any value but the
+// default, so that no setting is passed over in silence.
+var pending = map[string]string{
+	"resize_vocab":                  "train with the model's own vocabulary",
+	"add_tokens":                    "train with the model's own vocabulary",
+	"add_special_tokens":            "train with the model's own vocabulary",
+	"model_revision":                "give the folder of the revision",
+	"pissa_convert":                 "leave it out; the adapter is saved as it is trained",
+	"ref_model_quantization_bit":    "leave it out",
+	"reward_model_quantization_bit": "leave it out",
+	"neftune_noise_alpha":           "leave it out",
+	"compute_accuracy":              "leave it out; eval_loss and eval_perplexity are computed",
+	"infilling_instruction_share":   "put the instruction data into the dataset",
+	"freeze_vision_tower":           "text alone is trained",
+	"freeze_multi_modal_projector":  "text alone is trained",
+	"freeze_language_model":         "text alone is trained",
+	"image_max_pixels":              "text alone is trained",
+	"image_min_pixels":              "text alone is trained",
+}
+
+func (r *Recipe) checkPending() error {
+	for _, key := range r.order {
+		instead, ok := pending[key]
+		if node := r.values[key]; ok && node != nil && !isNull(node) && !sameValue(node.Value, keyIndex[key].Default) {
+			return r.Errorf(key, "is not supported yet; %s", instead)
+		}
+	}
+	if !r.Trains() {
+		return r.Errorf("do_train", "want true: a recipe trains; danlu perplexity and danlu eval measure")
+	}
 	return nil
 }
 

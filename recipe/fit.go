@@ -153,6 +153,9 @@ func (j *job) changes() []change {
 
 // smaller says what the smallest change is that fits into the free bytes.
 func (j *job) smaller(t training, first train.Largest, eval *train.Largest, free int64) string {
+	if !j.Model.NoCheckpointing {
+		t.recompute = everything
+	}
 	for _, c := range j.changes() {
 		r, largest := *j.Recipe, first
 		c.apply(&r, &largest)

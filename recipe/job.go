@@ -98,6 +98,9 @@ func (j *job) carryOut(ctx context.Context) (err error) {
 		return err
 	}
 	defer j.source.close()
+	if err := j.reshape(j.source); err != nil {
+		return err
+	}
 	if j.engine, err = j.NewEngine(j.Model.Engine, j.Model.Threads); err != nil {
 		return err
 	}

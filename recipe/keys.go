@@ -189,33 +189,31 @@ type Optim struct {
 
 // Output says what is written, and when.
 type Output struct {
-	Dir                  string   `key:"output_dir"`
-	Overwrite            bool     `key:"overwrite_output_dir" default:"false"`
-	DoTrain              *bool    `key:"do_train"`
-	DoEval               *bool    `key:"do_eval"`
-	LoggingSteps         float64  `key:"logging_steps" default:"500" above:"0"` // below 1 a share of all steps, as the next two
-	LoggingFirstStep     bool     `key:"logging_first_step" default:"false"`
-	LoggingStrategy      string   `key:"logging_strategy" default:"steps" oneof:"no|steps|epoch"`
-	SaveSteps            float64  `key:"save_steps" default:"500" above:"0"`
-	SaveStrategy         string   `key:"save_strategy" default:"steps" oneof:"no|steps|epoch|best"`
-	SaveTotalLimit       *int     `key:"save_total_limit" min:"1"`
-	SaveOnlyModel        bool     `key:"save_only_model" default:"false"`
-	EvalStrategy         string   `key:"eval_strategy" default:"no" oneof:"no|steps|epoch"`
-	EvalSteps            *float64 `key:"eval_steps" above:"0"` // default: logging_steps
-	LoadBest             bool     `key:"load_best_model_at_end" default:"false"`
-	BestMetric           string   `key:"metric_for_best_model"`
-	GreaterIsBetter      *bool    `key:"greater_is_better"`
-	PlotLoss             bool     `key:"plot_loss" default:"false"`
-	ReportTo             []string `key:"report_to"` // default: tensorboard; none for no events
-	RunName              string   `key:"run_name"`
-	LoggingDir           string   `key:"logging_dir"`
-	Resume               string   `key:"resume_from_checkpoint"` // "true": the newest complete one in output_dir; a path; "" or "false": none
-	SamplePrompts        []string `key:"sample_prompts"`         // what the model is asked while it learns, in turn
-	SampleSteps          float64  `key:"sample_steps" default:"100" above:"0"`
-	SampleTokens         int      `key:"sample_tokens" default:"128" min:"1"`
-	EffectiveTokenSpeeds bool     `key:"include_effective_tokens_per_second" default:"false"`
-	Force                bool     `key:"force" default:"false"` // train although the memory or disk check fails
-	Quiet                bool     `key:"quiet" default:"false"`
+	Dir              string   `key:"output_dir"`
+	Overwrite        bool     `key:"overwrite_output_dir" default:"false"`
+	DoTrain          *bool    `key:"do_train"`
+	DoEval           *bool    `key:"do_eval"`
+	LoggingSteps     float64  `key:"logging_steps" default:"500" above:"0"` // below 1 a share of all steps, as the next two
+	LoggingFirstStep bool     `key:"logging_first_step" default:"false"`
+	LoggingStrategy  string   `key:"logging_strategy" default:"steps" oneof:"no|steps|epoch"`
+	SaveSteps        float64  `key:"save_steps" default:"500" above:"0"`
+	SaveStrategy     string   `key:"save_strategy" default:"steps" oneof:"no|steps|epoch|best"`
+	SaveTotalLimit   *int     `key:"save_total_limit" min:"1"`
+	SaveOnlyModel    bool     `key:"save_only_model" default:"false"`
+	EvalStrategy     string   `key:"eval_strategy" default:"no" oneof:"no|steps|epoch"`
+	EvalSteps        *float64 `key:"eval_steps" above:"0"` // default: logging_steps
+	LoadBest         bool     `key:"load_best_model_at_end" default:"false"`
+	BestMetric       string   `key:"metric_for_best_model"`
+	GreaterIsBetter  *bool    `key:"greater_is_better"`
+	PlotLoss         bool     `key:"plot_loss" default:"false"`
+	ReportTo         []string `key:"report_to"` // default: tensorboard; none for no events
+	LoggingDir       string   `key:"logging_dir"`
+	Resume           string   `key:"resume_from_checkpoint"` // "true": the newest complete one in output_dir; a path; "" or "false": none
+	SamplePrompts    []string `key:"sample_prompts"`         // what the model is asked while it learns, in turn
+	SampleSteps      float64  `key:"sample_steps" default:"100" above:"0"`
+	SampleTokens     int      `key:"sample_tokens" default:"128" min:"1"`
+	Force            bool     `key:"force" default:"false"` // train although the memory or disk check fails
+	Quiet            bool     `key:"quiet" default:"false"`
 }
 
 // Generation holds the sampling keys of rollouts and samples. grpo and rft default to the whole distribution
@@ -228,7 +226,6 @@ type Generation struct {
 	MinP              float64 `key:"min_p" default:"0.0" min:"0" max:"1"`
 	MaxNewTokens      int     `key:"max_new_tokens" default:"1024" min:"1"`
 	RepetitionPenalty float64 `key:"repetition_penalty" default:"1.0" above:"0"`
-	SkipSpecial       bool    `key:"skip_special_tokens" default:"true"`
 }
 
 // Export holds the keys of `danlu export`.
@@ -250,6 +247,7 @@ var meaningless = words(`
 	ignore_pad_token_for_loss tf32 bf16_full_eval fp16_full_eval fp16_opt_level half_precision_backend jit_mode_eval use_ipex
 	no_cuda use_cpu use_mps_device torch_compile torch_compile_backend torch_compile_mode torch_empty_cache_steps
 	save_safetensors save_on_each_node push_to_hub hub_model_id hub_strategy hub_token hub_private_repo hub_always_push hub_revision
+	run_name include_effective_tokens_per_second skip_special_tokens
 	log_level log_level_replica disable_tqdm logging_nan_inf_filter skip_memory_metrics include_num_input_tokens_seen
 	include_tokens_per_second past_index eval_accumulation_steps batch_eval_metrics eval_use_gather_object prediction_loss_only
 	auto_find_batch_size full_determinism ignore_data_skip restore_callback_states_from_checkpoint average_tokens_across_devices

@@ -26,16 +26,16 @@ var factoryDefaults = map[string]string{
 	"ref_model": "", "ref_model_adapters": "", "ref_model_quantization_bit": "", "reward_model": "", "reward_model_adapters": "",
 	"reward_model_quantization_bit": "", "reward_model_type": "lora", "pure_bf16": "false", "freeze_vision_tower": "true",
 	"freeze_multi_modal_projector": "true", "freeze_language_model": "false", "compute_accuracy": "false", "disable_shuffling": "false",
-	"early_stopping_steps": "", "plot_loss": "false", "include_effective_tokens_per_second": "false", "overwrite_output_dir": "false",
+	"early_stopping_steps": "", "plot_loss": "false", "overwrite_output_dir": "false",
 	"do_sample": "true", "temperature": "0.95", "top_p": "0.7", "top_k": "50", "max_new_tokens": "1024", "repetition_penalty": "1.0",
-	"skip_special_tokens": "true", "export_size": "5", "export_dir": "",
+	"export_size": "5", "export_dir": "",
 	"per_device_train_batch_size": "8", "per_device_eval_batch_size": "8", "gradient_accumulation_steps": "1", "learning_rate": "5e-05",
 	"weight_decay": "0.0", "adam_beta1": "0.9", "adam_beta2": "0.999", "adam_epsilon": "1e-08", "max_grad_norm": "1.0", "num_train_epochs": "3.0",
 	"max_steps": "-1", "lr_scheduler_type": "linear", "lr_scheduler_kwargs": "", "warmup_ratio": "0.0", "warmup_steps": "0", "optim": "adamw_torch",
 	"seed": "42", "data_seed": "", "bf16": "false", "fp16": "false", "logging_steps": "500", "logging_first_step": "false",
 	"logging_strategy": "steps", "save_steps": "500", "save_strategy": "steps", "save_total_limit": "", "save_only_model": "false",
 	"eval_strategy": "no", "eval_steps": "", "load_best_model_at_end": "false", "metric_for_best_model": "", "neftune_noise_alpha": "",
-	"run_name": "", "resume_from_checkpoint": "",
+	"resume_from_checkpoint": "",
 }
 
 func TestDefaultsAreLLaMAFactorys(t *testing.T) {

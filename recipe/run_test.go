@@ -266,6 +266,7 @@ func TestRunErrors(t *testing.T) {
 		{"a shape without a vocabulary", common + "model_name_or_path: smollm2-135m\ntrain_from_scratch: true\ntemplate: chatml\n", []string{"tokenizer_name_or_path"}},
 		{"no such module", common + "model_name_or_path: MODEL\ntemplate: chatml\nfinetuning_type: freeze\nfreeze_trainable_modules: attention\n", []string{"freeze_trainable_modules", "attention", "self_attn"}},
 		{"no memory", common + "model_name_or_path: MODEL\ntemplate: chatml\npacking: true\nper_device_train_batch_size: 1000000\n", []string{"memory", "per_device_train_batch_size"}},
+		{"no such feature", common + "model_name_or_path: MODEL\ntemplate: chatml\nneftune_noise_alpha: 5\n", []string{"neftune_noise_alpha", "not supported"}},
 		{"nothing scored", common + "model_name_or_path: MODEL\ntemplate: chatml\ncutoff_len: 2\n", []string{"scored"}},
 	} {
 		text := strings.Replace(c.text, "finetuning_type: full\n", "", strings.Count(c.text, "finetuning_type")-1)
@@ -282,5 +283,32 @@ func TestRunErrors(t *testing.T) {
 		if strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: more than a line: %v", c.name, err)
 		}
+	}
+}
+
+// A longer context than the model's is stretched as rope_scaling says, in the saved config too.
+func TestRopeScaling(t *testing.T) {
+	model, datasets := tinyModel(t), factoryData(t)
+	run := func(words ...string) (string, string) {
+		out := filepath.Join(t.TempDir(), "out")
+		said, err := attempt(t, "stage: pt\nfinetuning_type: full\ndataset: c4_demo\nmax_steps: 1\nreport_to: none\nsave_strategy: no\n",
+			append(words, "model_name_or_path="+model, "dataset_dir="+datasets, "output_dir="+out, "per_device_train_batch_size=1")...)
+		if err != nil {
+			t.Fatalf("%v: %v\n%s", words, err, said)
+		}
+		config, err := os.ReadFile(filepath.Join(out, "config.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(config), said
+	}
+	config, _ := run("rope_scaling=yarn", "cutoff_len=600", "rope_theta=20000")
+	for _, want := range []string{`"factor": 3`, `"max_position_embeddings": 768`, `"original_max_position_embeddings": 256`, `"rope_type": "yarn"`, `"rope_theta": 20000`, `"rope_parameters"`} {
+		if !strings.Contains(config, want) {
+			t.Errorf("no %s in\n%s", want, config)
+		}
+	}
+	if config, said := run("rope_scaling=linear", "cutoff_len=128"); strings.Contains(config, "linear") || !strings.Contains(said, "rope_scaling") {
+		t.Errorf("%s\n%s", said, config)
 	}
 }

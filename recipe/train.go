@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"danlu/data"
+	"danlu/graph"
 	"danlu/hardware"
 	"danlu/internal/locale"
 	"danlu/internal/progress"
@@ -31,35 +32,12 @@ type training struct {
 	beside []*second
 	// more is what else the stage takes, in bytes.
 	more int64
+	// recompute is train.StepConfig.Recompute; nil: only cheap results are computed again.
+	recompute func(*graph.Node) bool
 }
 
 // train checks that the run fits, loads the model, shows the first sample and trains.
 func (j *job) train(ctx context.Context, t training) (*finished, error) {
-	stepper, err := j.stepper(t)
-	if err != nil {
-		return nil, err
-	}
-	defer stepper.Close()
-	first, eval, err := j.largest(t.rows)
-	if err != nil {
-		return nil, err
-	}
-	if t.shape != nil {
-		first = t.shape(first)
-		if eval != nil {
-			*eval = t.shape(*eval)
-		}
-	}
-	bytes, err := stepper.Reserve(first, eval)
-	if errors.Is(err, syscall.ENOMEM) {
-		return nil, j.refused(err, t, first, eval)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := t.reserve(first); err != nil {
-		return nil, err
-	}
 	shown, err := j.samples(t.model, t.rows.tokenizer)
 	if err != nil {
 		return nil, err
@@ -68,9 +46,11 @@ func (j *job) train(ctx context.Context, t training) (*finished, error) {
 		defer shown.Shut()
 		t.more += shown.Memory()
 	}
-	if err := j.fits(j.measure(t, bytes), func(free int64) string { return j.smaller(t, first, eval, free) }); err != nil {
+	stepper, err := j.compile(&t)
+	if err != nil {
 		return nil, err
 	}
+	defer stepper.Close()
 	for _, s := range t.beside {
 		if err := s.fill(); err != nil {
 			return nil, err
@@ -110,6 +90,71 @@ func (j *job) train(ctx context.Context, t training) (*finished, error) {
 	return f, nil
 }
 
+// compile compiles the programs of the largest batches, before a weight is read, and refuses a run that does not fit.
+// Where memory is too small, whole layers are computed again in the backward pass, as LLaMA-Factory always does; that
+// costs time and changes no bit.
+func (j *job) compile(t *training) (*train.Stepper, error) {
+	first, eval, err := j.largest(t.rows)
+	if err != nil {
+		return nil, err
+	}
+	if t.shape != nil {
+		first = t.shape(first)
+		if eval != nil {
+			*eval = t.shape(*eval)
+		}
+	}
+	if err := t.reserve(first); err != nil {
+		return nil, err
+	}
+	stepper, needs, err := j.reserved(*t, first, eval)
+	if err != nil && !errors.Is(err, syscall.ENOMEM) {
+		return nil, err
+	}
+	if free, known := hardware.FreeMemory(); (err != nil || known && needs.memory() > free) && !j.Model.NoCheckpointing {
+		whole := *t
+		whole.recompute = everything
+		again, less, failed := j.reserved(whole, first, eval)
+		switch {
+		case failed == nil && less.memory() <= free:
+			j.say(locale.Text("memory: whole layers are computed again in the backward pass (disable_gradient_checkpointing: true forbids it)", "内存：反向时重新计算整层（disable_gradient_checkpointing: true 可禁止）"))
+			stepper, again = again, stepper
+			*t, needs, err = whole, less, nil
+		case failed != nil && !errors.Is(failed, syscall.ENOMEM):
+			err = failed
+		}
+		if again != nil {
+			again.Close()
+		}
+	}
+	if err == nil {
+		err = j.fits(needs, func(free int64) string { return j.smaller(*t, first, eval, free) })
+	} else if errors.Is(err, syscall.ENOMEM) {
+		err = j.refused(err, *t, first, eval)
+	}
+	if err != nil && stepper != nil {
+		stepper.Close()
+	}
+	return stepper, err
+}
+
+// everything is train.StepConfig.Recompute that keeps of a layer only what goes in.
+func everything(*graph.Node) bool { return true }
+
+// reserved is a stepper with the programs of the largest batches, and what the run needs with it.
+func (j *job) reserved(t training, first train.Largest, eval *train.Largest) (*train.Stepper, need, error) {
+	s, err := j.stepper(t)
+	if err != nil {
+		return nil, need{}, err
+	}
+	bytes, err := s.Reserve(first, eval)
+	if err != nil {
+		s.Close()
+		return nil, need{}, err
+	}
+	return s, j.measure(t, bytes), nil
+}
+
 // reserve compiles the programs that read the largest batch and adds up what they and their models take.
 func (t *training) reserve(first train.Largest) error {
 	for _, s := range t.beside {
@@ -146,8 +191,13 @@ func (j *job) nextToken(m *trainee) (train.Objective, error) {
 
 // stepper compiles what does not depend on the batches.
 func (j *job) stepper(t training) (*train.Stepper, error) {
+	recompute := t.recompute
+	if j.Model.NoCheckpointing {
+		recompute = func(*graph.Node) bool { return false }
+	}
 	return train.NewStepper(train.StepConfig{Engine: j.engine, Store: t.model.store, Model: t.model.Model, Policy: t.model.policy, Objective: t.objective,
-		Updater: j.rates(j.optimizer()), Trainable: t.model.trainable, Prepare: t.model.prepare, BiasSpeed: j.Model.MoEBiasSpeed, Seed: uint64(j.Optim.Seed), Accumulates: j.Optim.Accumulation > 1})
+		Updater: j.rates(j.optimizer()), Trainable: t.model.trainable, Prepare: t.model.prepare, BiasSpeed: j.Model.MoEBiasSpeed, Seed: uint64(j.Optim.Seed), Recompute: recompute,
+		Accumulates: j.Optim.Accumulation > 1})
 }
 
 // largest are the largest batches of training and validation (nil: there is none).

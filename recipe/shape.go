@@ -1,0 +1,97 @@
+package recipe
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"danlu/family"
+)
+
+// reshape applies the recipe's changes of the model's config: its rotary base, and the stretching of its context to
+// cutoff_len (rope_scaling), as LLaMA-Factory computes it.
+func (j *job) reshape(s *source) error {
+	m := &j.Model
+	changes := map[string]any{}
+	if m.RopeTheta != nil {
+		changes["rope_theta"] = *m.RopeTheta
+	}
+	if m.RopeScaling != "" {
+		scaling, err := j.ropeScaling(s.model.Info().MaxPosition)
+		if err != nil {
+			return err
+		}
+		if scaling != nil {
+			changes["rope_scaling"] = scaling
+			changes["max_position_embeddings"] = int(float64(s.model.Info().MaxPosition) * scaling["factor"].(float64))
+		}
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	config, err := changedConfig(s.config, changes)
+	if err != nil {
+		return err
+	}
+	model, _, err := family.Parse(s.path, config)
+	if err != nil {
+		return j.Errorf("rope_scaling", "%v", err)
+	}
+	s.config, s.model = config, model
+	return nil
+}
+
+// changedConfig is a config.json with changes; what newer configs write in rope_parameters gives way to them.
+func changedConfig(config []byte, changes map[string]any) ([]byte, error) {
+	var c map[string]json.RawMessage
+	if err := json.Unmarshal(config, &c); err != nil {
+		return nil, fmt.Errorf("recipe: config.json: %w", err)
+	}
+	if raw, ok := c["rope_parameters"]; ok {
+		var p struct {
+			Theta json.RawMessage `json:"rope_theta"`
+		}
+		if err := json.Unmarshal(raw, &p); err != nil {
+			return nil, fmt.Errorf("recipe: config.json: rope_parameters: %w", err)
+		}
+		if c["rope_theta"] == nil && p.Theta != nil {
+			c["rope_theta"] = p.Theta
+		}
+		if changes["rope_scaling"] == nil {
+			c["rope_scaling"] = raw
+		}
+		delete(c, "rope_parameters")
+	}
+	for k, v := range changes {
+		raw, err := json.Marshal(v)
+		if err != nil {
+			return nil, fmt.Errorf("recipe: config.json: %s: %w", k, err)
+		}
+		c[k] = raw
+	}
+	return json.Marshal(c)
+}
+
+// ropeScaling is the config's entry that stretches a context of the given tokens to cutoff_len, nil when it is long
+// enough.
+func (j *job) ropeScaling(context int) (map[string]any, error) {
+	if context <= 0 {
+		return nil, j.Errorf("rope_scaling", "the model's config names no context (max_position_embeddings) to stretch")
+	}
+	factor := math.Ceil(float64(j.Data.CutoffLen) / float64(context))
+	if j.Model.RopeScalingFactor != nil {
+		factor = *j.Model.RopeScalingFactor
+	}
+	if factor <= 1 {
+		j.say("rope_scaling: cutoff_len %d fits the model's context of %d tokens; nothing is stretched", j.Data.CutoffLen, context)
+		return nil, nil
+	}
+	s := map[string]any{"rope_type": j.Model.RopeScaling, "factor": factor}
+	if j.Model.RopeScaling != "linear" {
+		s["original_max_position_embeddings"] = context
+	}
+	if j.Model.RopeScaling == "llama3" {
+		s["low_freq_factor"], s["high_freq_factor"] = 1.0, 4.0
+	}
+	return s, nil
+}
