@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -106,6 +107,33 @@ func TestStageRewardModel(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// A column of margins pushes the rewards of a pair further apart.
+func TestRewardModelMargins(t *testing.T) {
+	margins := map[float64]float64{}
+	for _, m := range []float64{0, 3} {
+		rows := preferences(24)
+		for _, r := range rows {
+			r.(map[string]any)["margin"] = m
+		}
+		_, lines := runRecipe(t, context.Background(), scratch("stage=rm", "dataset="+writeRows(t, rows...), "output_dir="+t.TempDir(), "cutoff_len=64",
+			"per_device_train_batch_size=8", "num_train_epochs=20", "learning_rate=2e-3")...)
+		if first := lines[0]["loss"].(float64); !(math.Abs(first-math.Log1p(math.Exp(m))) < 0.2) {
+			t.Errorf("margin %v: first loss %v", m, first)
+		}
+		margins[m] = last(lines, "rewards/margins")
+	}
+	if !(margins[3] > margins[0]+0.5) {
+		t.Errorf("rewards are apart by %v without and %v with a margin", margins[0], margins[3])
+	}
+	rows := preferences(4)
+	rows[0].(map[string]any)["margin"], rows[1].(map[string]any)["margin"] = 1.0, "much"
+	_, err := attempt(t, "stage: rm\nmodel_name_or_path: llama-tiny\ntrain_from_scratch: true\ntemplate: default\nreport_to: none\ndisable_shuffling: true\n",
+		"dataset="+writeRows(t, rows...), "output_dir="+t.TempDir())
+	if err == nil || !strings.Contains(err.Error(), "margin") {
+		t.Errorf("a margin that is no number: %v", err)
 	}
 }
 

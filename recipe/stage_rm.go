@@ -2,8 +2,11 @@ package recipe
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 
 	"danlu/data"
+	"danlu/tensor"
 	"danlu/train"
 )
 
@@ -20,11 +23,43 @@ func rewardModel(ctx context.Context, j *job) error {
 	if err := j.addHead(p.model, head); err != nil {
 		return err
 	}
-	done, err := j.train(ctx, training{model: p.model, rows: p.rows, objective: train.RewardModel{Head: head}.Objective(), count: countPairs})
+	first, err := p.rows.set.Store.Sample(p.rows.set.At(0))
+	if err != nil {
+		return err
+	}
+	_, graded := first.Extra[marginColumn]
+	t := training{model: p.model, rows: p.rows, objective: train.RewardModel{Head: head, Margin: graded}.Objective(), count: countPairs}
+	if graded {
+		t.prepare = addMargins
+	}
+	done, err := j.train(ctx, t)
 	if err != nil {
 		return err
 	}
 	return j.report(done)
+}
+
+// marginColumn says in a dataset how much better the chosen answer is (Llama 2, arXiv:2307.09288, section 3.2.2).
+const marginColumn = "margin"
+
+// addMargins reads the margins of a step's pairs. It implements train.Options.Prepare.
+func addMargins(_ context.Context, st *data.Step) ([]*data.Step, error) {
+	for _, x := range st.Batches {
+		margins := make([]float32, x.B/2)
+		for i := range x.Rows / 2 {
+			s, err := x.Store.Sample(x.Samples[i][0])
+			if err != nil {
+				return nil, err
+			}
+			m, err := strconv.ParseFloat(s.Extra[marginColumn], 32)
+			if err != nil {
+				return nil, fmt.Errorf("recipe: %s:%d: %s: want a number, got %q", s.File, s.Line, marginColumn, s.Extra[marginColumn])
+			}
+			margins[i] = float32(m)
+		}
+		x.Extra = map[string]*tensor.Tensor{"margin": vectorOf(margins)}
+	}
+	return []*data.Step{st}, nil
 }
 
 // pairs are what the stages on preference pairs share.

@@ -32,11 +32,11 @@ score() {
 
 echo "== a model that adds now and then"
 base=$dir/base
-if [ ! -d "$base/checkpoint-700" ]; then
+if [ ! -d "$base/checkpoint-550" ]; then
   train stage=pt model_name_or_path=llama-tiny train_from_scratch=true dataset="$dir/data/corpus.jsonl" output_dir="$base" cutoff_len=256 \
-    per_device_train_batch_size=16 max_steps=700 learning_rate=3e-3 lr_scheduler_type=constant save_steps=100 bf16=true
+    per_device_train_batch_size=16 max_steps=550 learning_rate=3e-3 lr_scheduler_type=constant save_steps=550 bf16=true
 fi
-start=$base/checkpoint-700
+start=$base/checkpoint-550
 before=$(score "$start")
 echo "held-out additions before: $before"
 
