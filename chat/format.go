@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"danlu/tokenizer"
 )
@@ -62,6 +63,7 @@ type Format struct {
 	tok  *tokenizer.Tokenizer
 	eos  int32
 	stop []string // stop words that are pieces but no special tokens of this vocabulary
+	own  []string // tokens that the format writes and the vocabulary matches in any text (Baichuan2)
 }
 
 // thought are the words around a thought, and around a call inside a function turn, of all formats here.
@@ -94,6 +96,13 @@ func Lookup(name string, tok *tokenizer.Tokenizer) (*Format, error) {
 	for _, w := range s.stop {
 		if id, ok := tok.ID(w); ok && tok.Kind(id) != tokenizer.Control {
 			f.stop = append(f.stop, w)
+		}
+	}
+	for _, x := range slices.Concat(s.user, s.assistant, s.system, s.prefix) {
+		for _, w := range append(tokenPattern.FindAllString(x.text, -1), x.token) {
+			if id, ok := tok.ID(w); ok && tok.Kind(id) == tokenizer.UserDefined {
+				f.own = append(f.own, w)
+			}
 		}
 	}
 	if s.replaceEOS {
@@ -379,6 +388,12 @@ func (f *Format) appendText(ids []int32, text, content string) []int32 {
 	parts := []tokenizer.Part{{Text: before}}
 	if hasContent {
 		parts = append(parts, tokenizer.Part{Text: content, Plain: !f.Trusted}, tokenizer.Part{Text: after})
+	}
+	if at, word := firstOf(content, f.own); hasContent && !f.Trusted && at >= 0 {
+		// Cut inside the word: encoded apart, its halves are text.
+		_, n := utf8.DecodeRuneInString(word)
+		ids = f.appendText(ids, before+"{{content}}", content[:at+n])
+		return f.appendText(ids, "{{content}}"+after, content[at+n:])
 	}
 	if len(f.stop) == 0 {
 		return append(ids, f.tok.EncodeParts(parts)...)
