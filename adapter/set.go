@@ -216,7 +216,7 @@ func (s *Set) Prepare(b *nn.Build) {
 	}
 }
 
-// Storage keeps the frozen matrices of a model in one type. Modules that are trained as a whole stay in float32.
+// Storage keeps the frozen linear layers of a model in one type, and everything else in float32.
 func (s *Set) Storage(d dtype.DType) (nn.Storage, error) {
 	modules, err := family.Modules(s.Model)
 	if err != nil {
@@ -225,7 +225,7 @@ func (s *Set) Storage(d dtype.DType) (nn.Storage, error) {
 	storage := nn.Storage{}
 	for _, m := range modules {
 		for i := range m.Weight.Parts() {
-			if !s.Config.Saves(m.Name(i)) {
+			if (m.Kind == nn.LinearModule || m.Kind == nn.ExpertModule) && !s.Config.Saves(m.Name(i)) {
 				storage[m.Weight.PartName(i)] = d
 			}
 		}

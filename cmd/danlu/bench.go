@@ -19,6 +19,7 @@ import (
 	"danlu/internal/locale"
 	"danlu/internal/parallel"
 	"danlu/kernel"
+	"danlu/nn"
 	"danlu/optim"
 	"danlu/train"
 	"danlu/weights"
@@ -42,7 +43,7 @@ func printJSON(v any) error {
 }
 
 func newBenchTrain(o *options) *cobra.Command {
-	var model, precision string
+	var model, precision, frozen string
 	var batch, seq, steps, rank int
 	cmd := &cobra.Command{
 		Use:     "train MODEL",
@@ -84,7 +85,21 @@ func newBenchTrain(o *options) *cobra.Command {
 				if lora, err = adapter.Resolve(adapter.AllLinear(rank), m); err != nil {
 					return err
 				}
-				c.Trainable, c.Prepare = lora.Trains, lora.Prepare
+				kept, err := dtype.Parse(frozen)
+				if err != nil {
+					return fmt.Errorf("--frozen: %w", err)
+				}
+				if kept != dtype.F32 && kept != dtype.BF16 && !kernel.IsCoded(kept) {
+					return fmt.Errorf("--frozen: want f32, bf16, nf4 or nf4_double, got %s", frozen)
+				}
+				storage, err := lora.Storage(kept)
+				if err != nil {
+					return err
+				}
+				c.Trainable, c.Prepare = lora.Trains, func(b *nn.Build) {
+					b.Storage, b.Plain = storage, true
+					lora.Prepare(b)
+				}
 			}
 			stepper, err := train.NewStepper(c)
 			if err != nil {
@@ -114,7 +129,7 @@ func newBenchTrain(o *options) *cobra.Command {
 			}
 			best := float64(batch*seq) / slices.Min(times)
 			if o.json {
-				return printJSON(map[string]any{"model": name, "batch": batch, "seq": seq, "dtype": precision, "lora": rank, "tokens_per_s": best, "step_s": times, "peak_rss_bytes": peakRSS(), "loss": loss})
+				return printJSON(map[string]any{"model": name, "batch": batch, "seq": seq, "dtype": precision, "lora": rank, "frozen": frozen, "tokens_per_s": best, "step_s": times, "peak_rss_bytes": peakRSS(), "loss": loss})
 			}
 			fmt.Printf("%s %dx%d %s: %.0f tokens/s (best of %d), peak memory %.2f GB, loss %.4f\n", name, batch, seq, precision, best, steps, float64(peakRSS())/1e9, loss)
 			return nil
@@ -126,6 +141,7 @@ func newBenchTrain(o *options) *cobra.Command {
 	f.IntVar(&seq, "seq", 512, locale.Text("tokens of a sequence", "每条序列的 token 数"))
 	f.IntVar(&steps, "steps", 5, locale.Text("timed steps, after 2 to warm up", "计时步数（预热 2 步之后）"))
 	f.IntVar(&rank, "lora", 0, locale.Text("train LoRA adapters of this rank on all linear layers; 0: all weights", "在所有线性层上训练此秩的 LoRA 适配器；0 表示训练全部权重"))
+	f.StringVar(&frozen, "frozen", "f32", locale.Text("with --lora: how linear layers are kept: f32, bf16, nf4 or nf4_double", "配合 --lora：线性层的存储类型 f32、bf16、nf4 或 nf4_double"))
 	f.StringVar(&precision, "dtype", "bf16", locale.Text("compute in f32 or bf16", "以 f32 或 bf16 计算"))
 	f.StringVar(&o.engine, "engine", "cpu", locale.Text("cpu or ref", "cpu 或 ref"))
 	f.BoolVar(&o.json, "json", false, locale.Text("print JSON", "输出 JSON"))
