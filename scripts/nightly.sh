@@ -43,8 +43,8 @@ echo "held-out additions before: $before"
 echo "== GRPO from the base model, rewards by rule alone"
 SECONDS=0
 train stage=grpo finetuning_type=full model_name_or_path="$start" dataset="$dir/data/questions.jsonl" output_dir="$dir/grpo" cutoff_len=64 \
-  per_device_train_batch_size=64 gradient_accumulation_steps=2 num_generations=8 max_completion_length=48 reward_funcs=stated_answer \
-  learning_rate=3e-4 lr_scheduler_type=constant max_steps=400 logging_steps=10 save_strategy=no bf16=true
+  per_device_train_batch_size=128 num_generations=8 max_completion_length=36 reward_funcs=stated_answer adam_beta2=0.99 \
+  learning_rate=1.5e-4 warmup_steps=10 lr_scheduler_type=constant_with_warmup max_steps=1200 logging_steps=10 save_strategy=no bf16=true
 took=$SECONDS
 mark "GRPO: held-out additions" "$(score "$dir/grpo")" ">=" 0.9
 mark "GRPO: seconds" "$took" "<=" 900
