@@ -99,14 +99,12 @@ func (a *Attention) mask(r *AttentionRow, h, q, k0 int, row []float32) {
 	}
 	hidden := float32(math.Inf(-1))
 	if a.Causal {
-		for j := max(0, max(at+1, r.Prefix)-k0); j < len(row); j++ {
-			row[j] = hidden
+		if from := max(0, max(at+1, r.Prefix)-k0); from < len(row) {
+			Fill(row[from:], hidden)
 		}
 	}
 	if a.Window > 0 {
-		for j := range min(max(0, at-a.Window+1-k0), len(row)) {
-			row[j] = hidden
-		}
+		Fill(row[:min(max(0, at-a.Window+1-k0), len(row))], hidden)
 	}
 	if r.Segments != nil {
 		if own := r.Segments[q]; own < 0 {

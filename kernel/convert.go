@@ -16,8 +16,12 @@ func F32ToF16(dst []uint16, src []float32) { f32ToF16(dst, src) }
 
 // Fill sets all elements.
 func Fill[T any](dst []T, v T) {
-	for i := range dst {
+	const start = 16 // a copy costs more than this many elements
+	for i := range dst[:min(start, len(dst))] {
 		dst[i] = v
+	}
+	for n := start; n < len(dst); n *= 2 {
+		copy(dst[n:], dst[:n])
 	}
 }
 

@@ -262,17 +262,20 @@ store:
 	VZEROUPPER
 	RET
 
-// func packLines12(dst, src unsafe.Pointer, line, groups, width int)
-TEXT ·packLines12(SB), NOSPLIT, $0-40
+// func packLines12(dst, src unsafe.Pointer, line, groups, width, have int)
+TEXT ·packLines12(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
 	MOVQ line+16(FP), R8
 	MOVQ groups+24(FP), CX
 	MOVQ width+32(FP), R9
+	MOVQ have+40(FP), R10
 	MOVL $0xfff, DX
 	KMOVW DX, K1
 loop:
 	MOVQ SI, AX
+	CMPQ R10, $12
+	JNE few
 	VMOVUPS (AX), Z0
 	ADDQ R8, AX
 	VMOVUPS (AX), Z1
@@ -301,6 +304,7 @@ loop:
 	VPXORD Z13, Z13, Z13
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
+loaded:
 	VPUNPCKLDQ Z1, Z0, Z16
 	VPUNPCKHDQ Z1, Z0, Z17
 	VPUNPCKLDQ Z3, Z2, Z18
@@ -411,18 +415,87 @@ loop:
 	JNZ loop
 	VZEROUPPER
 	RET
+few:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	CMPQ R10, $0
+	JE loaded
+	VMOVUPS (AX), Z0
+	ADDQ R8, AX
+	CMPQ R10, $1
+	JE loaded
+	VMOVUPS (AX), Z1
+	ADDQ R8, AX
+	CMPQ R10, $2
+	JE loaded
+	VMOVUPS (AX), Z2
+	ADDQ R8, AX
+	CMPQ R10, $3
+	JE loaded
+	VMOVUPS (AX), Z3
+	ADDQ R8, AX
+	CMPQ R10, $4
+	JE loaded
+	VMOVUPS (AX), Z4
+	ADDQ R8, AX
+	CMPQ R10, $5
+	JE loaded
+	VMOVUPS (AX), Z5
+	ADDQ R8, AX
+	CMPQ R10, $6
+	JE loaded
+	VMOVUPS (AX), Z6
+	ADDQ R8, AX
+	CMPQ R10, $7
+	JE loaded
+	VMOVUPS (AX), Z7
+	ADDQ R8, AX
+	CMPQ R10, $8
+	JE loaded
+	VMOVUPS (AX), Z8
+	ADDQ R8, AX
+	CMPQ R10, $9
+	JE loaded
+	VMOVUPS (AX), Z9
+	ADDQ R8, AX
+	CMPQ R10, $10
+	JE loaded
+	VMOVUPS (AX), Z10
+	ADDQ R8, AX
+	CMPQ R10, $11
+	JE loaded
+	VMOVUPS (AX), Z11
+	ADDQ R8, AX
+	JMP loaded
 
-// func packPairs12(dst, src unsafe.Pointer, line, groups, width int)
-TEXT ·packPairs12(SB), NOSPLIT, $0-40
+// func packPairs12(dst, src unsafe.Pointer, line, groups, width, have int)
+TEXT ·packPairs12(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
 	MOVQ line+16(FP), R8
 	MOVQ groups+24(FP), CX
 	MOVQ width+32(FP), R9
+	MOVQ have+40(FP), R10
 	MOVL $0xfff, DX
 	KMOVW DX, K1
 loop:
 	MOVQ SI, AX
+	CMPQ R10, $12
+	JNE few
 	VMOVUPS (AX), Z30
 	VMOVUPS 64(AX), Z31
 	BYTE $0x62; BYTE $0x92; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xc6
@@ -475,6 +548,7 @@ loop:
 	VPXORD Z13, Z13, Z13
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
+loaded:
 	VPUNPCKLDQ Z1, Z0, Z16
 	VPUNPCKHDQ Z1, Z0, Z17
 	VPUNPCKLDQ Z3, Z2, Z18
@@ -585,18 +659,111 @@ loop:
 	JNZ loop
 	VZEROUPPER
 	RET
+few:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	CMPQ R10, $0
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x92; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xc6
+	ADDQ R8, AX
+	CMPQ R10, $1
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x92; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xce
+	ADDQ R8, AX
+	CMPQ R10, $2
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x92; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xd6
+	ADDQ R8, AX
+	CMPQ R10, $3
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x92; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xde
+	ADDQ R8, AX
+	CMPQ R10, $4
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x92; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xe6
+	ADDQ R8, AX
+	CMPQ R10, $5
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x92; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xee
+	ADDQ R8, AX
+	CMPQ R10, $6
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x92; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xf6
+	ADDQ R8, AX
+	CMPQ R10, $7
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x92; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xfe
+	ADDQ R8, AX
+	CMPQ R10, $8
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x12; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xc6
+	ADDQ R8, AX
+	CMPQ R10, $9
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x12; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xce
+	ADDQ R8, AX
+	CMPQ R10, $10
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x12; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xd6
+	ADDQ R8, AX
+	CMPQ R10, $11
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x12; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xde
+	ADDQ R8, AX
+	JMP loaded
 
-// func packHalves12(dst, src unsafe.Pointer, line, groups, width int)
-TEXT ·packHalves12(SB), NOSPLIT, $0-40
+// func packHalves12(dst, src unsafe.Pointer, line, groups, width, have int)
+TEXT ·packHalves12(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
 	MOVQ line+16(FP), R8
 	MOVQ groups+24(FP), CX
 	MOVQ width+32(FP), R9
+	MOVQ have+40(FP), R10
 	MOVL $0xfff, DX
 	KMOVW DX, K1
 loop:
 	MOVQ SI, AX
+	CMPQ R10, $12
+	JNE few
 	VMOVUPS (AX), Z0
 	ADDQ R8, AX
 	VMOVUPS (AX), Z1
@@ -625,6 +792,7 @@ loop:
 	VPXORD Z13, Z13, Z13
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
+loaded:
 	VPUNPCKLDQ Z1, Z0, Z16
 	VPUNPCKHDQ Z1, Z0, Z17
 	VPUNPCKLDQ Z3, Z2, Z18
@@ -735,18 +903,87 @@ loop:
 	JNZ loop
 	VZEROUPPER
 	RET
+few:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	CMPQ R10, $0
+	JE loaded
+	VMOVUPS (AX), Z0
+	ADDQ R8, AX
+	CMPQ R10, $1
+	JE loaded
+	VMOVUPS (AX), Z1
+	ADDQ R8, AX
+	CMPQ R10, $2
+	JE loaded
+	VMOVUPS (AX), Z2
+	ADDQ R8, AX
+	CMPQ R10, $3
+	JE loaded
+	VMOVUPS (AX), Z3
+	ADDQ R8, AX
+	CMPQ R10, $4
+	JE loaded
+	VMOVUPS (AX), Z4
+	ADDQ R8, AX
+	CMPQ R10, $5
+	JE loaded
+	VMOVUPS (AX), Z5
+	ADDQ R8, AX
+	CMPQ R10, $6
+	JE loaded
+	VMOVUPS (AX), Z6
+	ADDQ R8, AX
+	CMPQ R10, $7
+	JE loaded
+	VMOVUPS (AX), Z7
+	ADDQ R8, AX
+	CMPQ R10, $8
+	JE loaded
+	VMOVUPS (AX), Z8
+	ADDQ R8, AX
+	CMPQ R10, $9
+	JE loaded
+	VMOVUPS (AX), Z9
+	ADDQ R8, AX
+	CMPQ R10, $10
+	JE loaded
+	VMOVUPS (AX), Z10
+	ADDQ R8, AX
+	CMPQ R10, $11
+	JE loaded
+	VMOVUPS (AX), Z11
+	ADDQ R8, AX
+	JMP loaded
 
-// func packLines16(dst, src unsafe.Pointer, line, groups, width int)
-TEXT ·packLines16(SB), NOSPLIT, $0-40
+// func packLines16(dst, src unsafe.Pointer, line, groups, width, have int)
+TEXT ·packLines16(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
 	MOVQ line+16(FP), R8
 	MOVQ groups+24(FP), CX
 	MOVQ width+32(FP), R9
+	MOVQ have+40(FP), R10
 	MOVL $0xffff, DX
 	KMOVW DX, K1
 loop:
 	MOVQ SI, AX
+	CMPQ R10, $16
+	JNE few
 	VMOVUPS (AX), Z0
 	ADDQ R8, AX
 	VMOVUPS (AX), Z1
@@ -779,6 +1016,7 @@ loop:
 	ADDQ R8, AX
 	VMOVUPS (AX), Z15
 	ADDQ R8, AX
+loaded:
 	VPUNPCKLDQ Z1, Z0, Z16
 	VPUNPCKHDQ Z1, Z0, Z17
 	VPUNPCKLDQ Z3, Z2, Z18
@@ -889,18 +1127,103 @@ loop:
 	JNZ loop
 	VZEROUPPER
 	RET
+few:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	CMPQ R10, $0
+	JE loaded
+	VMOVUPS (AX), Z0
+	ADDQ R8, AX
+	CMPQ R10, $1
+	JE loaded
+	VMOVUPS (AX), Z1
+	ADDQ R8, AX
+	CMPQ R10, $2
+	JE loaded
+	VMOVUPS (AX), Z2
+	ADDQ R8, AX
+	CMPQ R10, $3
+	JE loaded
+	VMOVUPS (AX), Z3
+	ADDQ R8, AX
+	CMPQ R10, $4
+	JE loaded
+	VMOVUPS (AX), Z4
+	ADDQ R8, AX
+	CMPQ R10, $5
+	JE loaded
+	VMOVUPS (AX), Z5
+	ADDQ R8, AX
+	CMPQ R10, $6
+	JE loaded
+	VMOVUPS (AX), Z6
+	ADDQ R8, AX
+	CMPQ R10, $7
+	JE loaded
+	VMOVUPS (AX), Z7
+	ADDQ R8, AX
+	CMPQ R10, $8
+	JE loaded
+	VMOVUPS (AX), Z8
+	ADDQ R8, AX
+	CMPQ R10, $9
+	JE loaded
+	VMOVUPS (AX), Z9
+	ADDQ R8, AX
+	CMPQ R10, $10
+	JE loaded
+	VMOVUPS (AX), Z10
+	ADDQ R8, AX
+	CMPQ R10, $11
+	JE loaded
+	VMOVUPS (AX), Z11
+	ADDQ R8, AX
+	CMPQ R10, $12
+	JE loaded
+	VMOVUPS (AX), Z12
+	ADDQ R8, AX
+	CMPQ R10, $13
+	JE loaded
+	VMOVUPS (AX), Z13
+	ADDQ R8, AX
+	CMPQ R10, $14
+	JE loaded
+	VMOVUPS (AX), Z14
+	ADDQ R8, AX
+	CMPQ R10, $15
+	JE loaded
+	VMOVUPS (AX), Z15
+	ADDQ R8, AX
+	JMP loaded
 
-// func packPairs16(dst, src unsafe.Pointer, line, groups, width int)
-TEXT ·packPairs16(SB), NOSPLIT, $0-40
+// func packPairs16(dst, src unsafe.Pointer, line, groups, width, have int)
+TEXT ·packPairs16(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
 	MOVQ line+16(FP), R8
 	MOVQ groups+24(FP), CX
 	MOVQ width+32(FP), R9
+	MOVQ have+40(FP), R10
 	MOVL $0xffff, DX
 	KMOVW DX, K1
 loop:
 	MOVQ SI, AX
+	CMPQ R10, $16
+	JNE few
 	VMOVUPS (AX), Z30
 	VMOVUPS 64(AX), Z31
 	BYTE $0x62; BYTE $0x92; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xc6
@@ -965,6 +1288,7 @@ loop:
 	VMOVUPS 64(AX), Z31
 	BYTE $0x62; BYTE $0x12; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xfe
 	ADDQ R8, AX
+loaded:
 	VPUNPCKLDQ Z1, Z0, Z16
 	VPUNPCKHDQ Z1, Z0, Z17
 	VPUNPCKLDQ Z3, Z2, Z18
@@ -1075,18 +1399,135 @@ loop:
 	JNZ loop
 	VZEROUPPER
 	RET
+few:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	CMPQ R10, $0
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x92; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xc6
+	ADDQ R8, AX
+	CMPQ R10, $1
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x92; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xce
+	ADDQ R8, AX
+	CMPQ R10, $2
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x92; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xd6
+	ADDQ R8, AX
+	CMPQ R10, $3
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x92; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xde
+	ADDQ R8, AX
+	CMPQ R10, $4
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x92; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xe6
+	ADDQ R8, AX
+	CMPQ R10, $5
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x92; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xee
+	ADDQ R8, AX
+	CMPQ R10, $6
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x92; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xf6
+	ADDQ R8, AX
+	CMPQ R10, $7
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x92; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xfe
+	ADDQ R8, AX
+	CMPQ R10, $8
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x12; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xc6
+	ADDQ R8, AX
+	CMPQ R10, $9
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x12; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xce
+	ADDQ R8, AX
+	CMPQ R10, $10
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x12; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xd6
+	ADDQ R8, AX
+	CMPQ R10, $11
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x12; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xde
+	ADDQ R8, AX
+	CMPQ R10, $12
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x12; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xe6
+	ADDQ R8, AX
+	CMPQ R10, $13
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x12; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xee
+	ADDQ R8, AX
+	CMPQ R10, $14
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x12; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xf6
+	ADDQ R8, AX
+	CMPQ R10, $15
+	JE loaded
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+	BYTE $0x62; BYTE $0x12; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xfe
+	ADDQ R8, AX
+	JMP loaded
 
-// func packHalves16(dst, src unsafe.Pointer, line, groups, width int)
-TEXT ·packHalves16(SB), NOSPLIT, $0-40
+// func packHalves16(dst, src unsafe.Pointer, line, groups, width, have int)
+TEXT ·packHalves16(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
 	MOVQ line+16(FP), R8
 	MOVQ groups+24(FP), CX
 	MOVQ width+32(FP), R9
+	MOVQ have+40(FP), R10
 	MOVL $0xffff, DX
 	KMOVW DX, K1
 loop:
 	MOVQ SI, AX
+	CMPQ R10, $16
+	JNE few
 	VMOVUPS (AX), Z0
 	ADDQ R8, AX
 	VMOVUPS (AX), Z1
@@ -1119,6 +1560,7 @@ loop:
 	ADDQ R8, AX
 	VMOVUPS (AX), Z15
 	ADDQ R8, AX
+loaded:
 	VPUNPCKLDQ Z1, Z0, Z16
 	VPUNPCKHDQ Z1, Z0, Z17
 	VPUNPCKLDQ Z3, Z2, Z18
@@ -1229,27 +1671,114 @@ loop:
 	JNZ loop
 	VZEROUPPER
 	RET
+few:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	CMPQ R10, $0
+	JE loaded
+	VMOVUPS (AX), Z0
+	ADDQ R8, AX
+	CMPQ R10, $1
+	JE loaded
+	VMOVUPS (AX), Z1
+	ADDQ R8, AX
+	CMPQ R10, $2
+	JE loaded
+	VMOVUPS (AX), Z2
+	ADDQ R8, AX
+	CMPQ R10, $3
+	JE loaded
+	VMOVUPS (AX), Z3
+	ADDQ R8, AX
+	CMPQ R10, $4
+	JE loaded
+	VMOVUPS (AX), Z4
+	ADDQ R8, AX
+	CMPQ R10, $5
+	JE loaded
+	VMOVUPS (AX), Z5
+	ADDQ R8, AX
+	CMPQ R10, $6
+	JE loaded
+	VMOVUPS (AX), Z6
+	ADDQ R8, AX
+	CMPQ R10, $7
+	JE loaded
+	VMOVUPS (AX), Z7
+	ADDQ R8, AX
+	CMPQ R10, $8
+	JE loaded
+	VMOVUPS (AX), Z8
+	ADDQ R8, AX
+	CMPQ R10, $9
+	JE loaded
+	VMOVUPS (AX), Z9
+	ADDQ R8, AX
+	CMPQ R10, $10
+	JE loaded
+	VMOVUPS (AX), Z10
+	ADDQ R8, AX
+	CMPQ R10, $11
+	JE loaded
+	VMOVUPS (AX), Z11
+	ADDQ R8, AX
+	CMPQ R10, $12
+	JE loaded
+	VMOVUPS (AX), Z12
+	ADDQ R8, AX
+	CMPQ R10, $13
+	JE loaded
+	VMOVUPS (AX), Z13
+	ADDQ R8, AX
+	CMPQ R10, $14
+	JE loaded
+	VMOVUPS (AX), Z14
+	ADDQ R8, AX
+	CMPQ R10, $15
+	JE loaded
+	VMOVUPS (AX), Z15
+	ADDQ R8, AX
+	JMP loaded
 
-// func packRowPairs(dst, src unsafe.Pointer, step, pairs, width, lines int)
+// func packRowPairs(dst, src unsafe.Pointer, step, pairs, width, lines, have int)
 // Needs AVX512_BF16.
-TEXT ·packRowPairs(SB), NOSPLIT, $0-48
+TEXT ·packRowPairs(SB), NOSPLIT, $0-56
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
 	MOVQ step+16(FP), R8
 	MOVQ pairs+24(FP), DX
 	MOVQ width+32(FP), R9
-	MOVQ lines+40(FP), CX
+	MOVQ have+48(FP), CX
 	MOVL $1, AX
 	SHLL CX, AX
 	DECL AX
 	KMOVW AX, K1
+	MOVQ lines+40(FP), CX
+	MOVL $1, AX
+	SHLL CX, AX
+	DECL AX
+	KMOVW AX, K2
 	VMOVDQU64 interleave<>(SB), Z29
 loop:
 	VMOVUPS.Z (SI), K1, Z30
 	VMOVUPS.Z (SI)(R8*1), K1, Z31
 	BYTE $0x62; BYTE $0x92; BYTE $0x07; BYTE $0x40; BYTE $0x72; BYTE $0xc6
 	VPERMW Z0, Z29, Z0
-	VMOVDQU32 Z0, K1, (DI)
+	VMOVDQU32 Z0, K2, (DI)
 	LEAQ (SI)(R8*2), SI
 	ADDQ R9, DI
 	DECQ DX
@@ -1257,26 +1786,31 @@ loop:
 	VZEROUPPER
 	RET
 
-// func packRowHalves(dst, src unsafe.Pointer, step, pairs, width, lines int)
+// func packRowHalves(dst, src unsafe.Pointer, step, pairs, width, lines, have int)
 // Needs AVX-512BW.
-TEXT ·packRowHalves(SB), NOSPLIT, $0-48
+TEXT ·packRowHalves(SB), NOSPLIT, $0-56
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
 	MOVQ step+16(FP), R8
 	MOVQ pairs+24(FP), DX
 	MOVQ width+32(FP), R9
-	MOVQ lines+40(FP), CX
+	MOVQ have+48(FP), CX
 	MOVL $1, AX
 	SHLL CX, AX
 	DECL AX
 	KMOVW AX, K1
+	MOVQ lines+40(FP), CX
+	MOVL $1, AX
+	SHLL CX, AX
+	DECL AX
+	KMOVW AX, K2
 	VMOVDQU64 interleave<>(SB), Z29
 loop:
 	VMOVDQU16.Z (SI), K1, Y0
 	VMOVDQU16.Z (SI)(R8*1), K1, Y1
 	VINSERTI64X4 $1, Y1, Z0, Z0
 	VPERMW Z0, Z29, Z0
-	VMOVDQU32 Z0, K1, (DI)
+	VMOVDQU32 Z0, K2, (DI)
 	LEAQ (SI)(R8*2), SI
 	ADDQ R9, DI
 	DECQ DX

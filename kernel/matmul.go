@@ -132,8 +132,8 @@ func view(m Matrix, at int) Matrix {
 // zero.
 func (g *MatMul) pack(dst []float32, m Matrix, n, width, line, step int) {
 	done := 0
-	if n == width && (g.asPairs || !g.Round) {
-		done = packFast(dst, m, width, g.K, line, step, g.asPairs)
+	if g.asPairs || !g.Round {
+		done = packFast(dst, m, n, width, g.K, line, step, g.asPairs)
 	}
 	if g.asPairs {
 		packPairs(dst, m, done, n, width, g.K, line, step)

@@ -16,28 +16,28 @@ func matmulAVX2(c, a, b *float32, depth int, accumulate bool)
 func matmulBF16(c, a, b *float32, depth int, accumulate bool)
 
 //go:noescape
-func packLines12(dst, src unsafe.Pointer, line, groups, width int)
+func packLines12(dst, src unsafe.Pointer, line, groups, width, have int)
 
 //go:noescape
-func packLines16(dst, src unsafe.Pointer, line, groups, width int)
+func packLines16(dst, src unsafe.Pointer, line, groups, width, have int)
 
 //go:noescape
-func packPairs12(dst, src unsafe.Pointer, line, groups, width int)
+func packPairs12(dst, src unsafe.Pointer, line, groups, width, have int)
 
 //go:noescape
-func packPairs16(dst, src unsafe.Pointer, line, groups, width int)
+func packPairs16(dst, src unsafe.Pointer, line, groups, width, have int)
 
 //go:noescape
-func packHalves12(dst, src unsafe.Pointer, line, groups, width int)
+func packHalves12(dst, src unsafe.Pointer, line, groups, width, have int)
 
 //go:noescape
-func packHalves16(dst, src unsafe.Pointer, line, groups, width int)
+func packHalves16(dst, src unsafe.Pointer, line, groups, width, have int)
 
 //go:noescape
-func packRowPairs(dst, src unsafe.Pointer, step, pairs, width, lines int)
+func packRowPairs(dst, src unsafe.Pointer, step, pairs, width, lines, have int)
 
 //go:noescape
-func packRowHalves(dst, src unsafe.Pointer, step, pairs, width, lines int)
+func packRowHalves(dst, src unsafe.Pointer, step, pairs, width, lines, have int)
 
 // pairs reports whether products of bfloat16 factors take two values of the inner index at a time.
 func pairs() bool { return cpu.Active() >= cpu.AVX512BF16 }
@@ -63,12 +63,14 @@ func multiplyPairs(c, a, b []float32, depth int, accumulate bool) {
 	matmulBF16(&c[0], &a[0], &b[0], depth, accumulate)
 }
 
-// packFast packs what vector instructions can of a full panel of width lines and returns how many of the depth values
-// it has done: all or, of lines that are contiguous along the inner index, a multiple of a register.
-func packFast(dst []float32, m Matrix, width, depth, line, step int, asPairs bool) int {
+// packFast packs what vector instructions can of a panel of n lines, and zeros up to width lines, and returns how many of
+// the depth values it has done: all or, of lines that are contiguous along the inner index, a multiple of a register.
+func packFast(dst []float32, m Matrix, n, width, depth, line, step int, asPairs bool) int {
 	if line == 1 && !asPairs && m.BF16 == nil {
 		for k := range depth {
-			copy(dst[k*width:(k+1)*width], m.F32[k*step:])
+			row := dst[k*width : (k+1)*width]
+			copy(row[:n], m.F32[k*step:])
+			clear(row[n:])
 		}
 		return depth
 	}
@@ -96,7 +98,7 @@ func packFast(dst []float32, m Matrix, width, depth, line, step int, asPairs boo
 			}
 		}
 		for i := 0; i < width; i += 16 {
-			across(unsafe.Add(out, 4*i), unsafe.Add(src, size*i*line), size*line, groups, 4*width)
+			across(unsafe.Add(out, 4*i), unsafe.Add(src, size*min(i, n-1)*line), size*line, groups, 4*width, min(max(n-i, 0), 16))
 		}
 		return groups * 32
 	case step == 1 && m.BF16 == nil:
@@ -109,7 +111,7 @@ func packFast(dst []float32, m Matrix, width, depth, line, step int, asPairs boo
 			across = packLines12
 		}
 		for i := 0; i < width; i += 16 {
-			across(unsafe.Add(out, 4*i), unsafe.Add(src, 4*i*line), 4*line, groups, 4*width)
+			across(unsafe.Add(out, 4*i), unsafe.Add(src, 4*min(i, n-1)*line), 4*line, groups, 4*width, min(max(n-i, 0), 16))
 		}
 		return groups * 16
 	case line == 1 && asPairs && depth >= 2:
@@ -118,7 +120,7 @@ func packFast(dst []float32, m Matrix, width, depth, line, step int, asPairs boo
 			along = packRowHalves
 		}
 		for i := 0; i < width; i += 16 {
-			along(unsafe.Add(out, 4*i), unsafe.Add(src, size*i), size*step, depth/2, 4*width, min(16, width-i))
+			along(unsafe.Add(out, 4*i), unsafe.Add(src, size*min(i, n-1)), size*step, depth/2, 4*width, min(16, width-i), min(max(n-i, 0), 16))
 		}
 		return depth / 2 * 2
 	}

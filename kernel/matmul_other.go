@@ -10,4 +10,4 @@ func multiply(c, a, b []float32, depth int, accumulate bool) {
 
 func multiplyPairs(c, a, b []float32, depth int, accumulate bool) { panic("kernel: no pairs here") }
 
-func packFast(dst []float32, m Matrix, width, depth, line, step int, asPairs bool) int { return 0 }
+func packFast(dst []float32, m Matrix, n, width, depth, line, step int, asPairs bool) int { return 0 }

@@ -115,28 +115,31 @@ func microkernel(f *file, name, needs string, step func(a, b, acc int)) {
 	f.ins("RET")
 }
 
-// packAcross writes func(dst, src unsafe.Pointer, line, groups, width int): lines of 16 words each (line bytes apart,
-// made by load from AX into a register) are transposed, so that word k of all lines lies at dst + k*width bytes. Each of
-// the groups takes the next advance bytes of every line.
+// packAcross writes func(dst, src unsafe.Pointer, line, groups, width, have int): lines of 16 words each (line bytes
+// apart, made by load from AX into a register) are transposed, so that word k of all lines lies at dst + k*width bytes.
+// Each of the groups takes the next advance bytes of every line. Lines from have on are zero.
 func packAcross(f *file, name string, lines, advance int, load func(z int)) {
-	fmt.Fprintf(f, "\n// func %s(dst, src unsafe.Pointer, line, groups, width int)\nTEXT ·%s(SB), NOSPLIT, $0-40\n", name, name)
+	fmt.Fprintf(f, "\n// func %s(dst, src unsafe.Pointer, line, groups, width, have int)\nTEXT ·%s(SB), NOSPLIT, $0-48\n", name, name)
 	f.ins("MOVQ dst+0(FP), DI")
 	f.ins("MOVQ src+8(FP), SI")
 	f.ins("MOVQ line+16(FP), R8")
 	f.ins("MOVQ groups+24(FP), CX")
 	f.ins("MOVQ width+32(FP), R9")
+	f.ins("MOVQ have+40(FP), R10")
 	f.ins("MOVL $%#x, DX", 1<<lines-1)
 	f.ins("KMOVW DX, K1")
 	f.label("loop")
 	f.ins("MOVQ SI, AX")
-	for z := range 16 {
-		if z < lines {
-			load(z)
-			f.ins("ADDQ R8, AX")
-		} else {
-			f.ins("VPXORD Z%d, Z%d, Z%d", z, z, z)
-		}
+	f.ins("CMPQ R10, $%d", lines)
+	f.ins("JNE few")
+	for z := range lines {
+		load(z)
+		f.ins("ADDQ R8, AX")
 	}
+	for z := lines; z < 16; z++ {
+		f.ins("VPXORD Z%d, Z%d, Z%d", z, z, z)
+	}
+	f.label("loaded")
 	for i := 0; i < 16; i += 2 { // words of neighbouring lines
 		f.ins("VPUNPCKLDQ Z%d, Z%d, Z%d", i+1, i, 16+i)
 		f.ins("VPUNPCKHDQ Z%d, Z%d, Z%d", i+1, i, 17+i)
@@ -176,28 +179,41 @@ func packAcross(f *file, name string, lines, advance int, load func(z int)) {
 	f.ins("JNZ loop")
 	f.ins("VZEROUPPER")
 	f.ins("RET")
+	f.label("few")
+	for z := range 16 {
+		f.ins("VPXORD Z%d, Z%d, Z%d", z, z, z)
+	}
+	for z := range lines {
+		f.ins("CMPQ R10, $%d", z)
+		f.ins("JE loaded")
+		load(z)
+		f.ins("ADDQ R8, AX")
+	}
+	f.ins("JMP loaded")
 }
 
-// packAlong writes func(dst, src unsafe.Pointer, step, pairs, width, lines int): for each pair of rows (step bytes apart)
-// of up to 16 neighbouring lines, load makes a register of 32 halfwords, first the even row's, then the odd row's; they
-// are stored alternately, lines words at dst + pair*width bytes.
+// packAlong writes func(dst, src unsafe.Pointer, step, pairs, width, lines, have int): for each pair of rows (step bytes
+// apart) of have neighbouring lines, load makes a register of 32 halfwords, first the even row's, then the odd row's;
+// they are stored alternately, lines words (at most 16) at dst + pair*width bytes. Lines from have on are zero.
 func packAlong(f *file, name, needs string, load func()) {
-	fmt.Fprintf(f, "\n// func %s(dst, src unsafe.Pointer, step, pairs, width, lines int)\n// Needs %s.\nTEXT ·%s(SB), NOSPLIT, $0-48\n", name, needs, name)
+	fmt.Fprintf(f, "\n// func %s(dst, src unsafe.Pointer, step, pairs, width, lines, have int)\n// Needs %s.\nTEXT ·%s(SB), NOSPLIT, $0-56\n", name, needs, name)
 	f.ins("MOVQ dst+0(FP), DI")
 	f.ins("MOVQ src+8(FP), SI")
 	f.ins("MOVQ step+16(FP), R8")
 	f.ins("MOVQ pairs+24(FP), DX")
 	f.ins("MOVQ width+32(FP), R9")
-	f.ins("MOVQ lines+40(FP), CX")
-	f.ins("MOVL $1, AX")
-	f.ins("SHLL CX, AX")
-	f.ins("DECL AX")
-	f.ins("KMOVW AX, K1")
+	for i, arg := range []string{"have+48", "lines+40"} { // K1 of what is read, K2 of what is written
+		f.ins("MOVQ %s(FP), CX", arg)
+		f.ins("MOVL $1, AX")
+		f.ins("SHLL CX, AX")
+		f.ins("DECL AX")
+		f.ins("KMOVW AX, K%d", 1+i)
+	}
 	f.ins("VMOVDQU64 interleave<>(SB), Z29")
 	f.label("loop")
 	load()
 	f.ins("VPERMW Z0, Z29, Z0")
-	f.ins("VMOVDQU32 Z0, K1, (DI)")
+	f.ins("VMOVDQU32 Z0, K2, (DI)")
 	f.ins("LEAQ (SI)(R8*2), SI")
 	f.ins("ADDQ R9, DI")
 	f.ins("DECQ DX")
