@@ -64,7 +64,7 @@ func multiplyPairs(c, a, b []float32, depth int, accumulate bool) {
 }
 
 // packFast packs what vector instructions can of a panel of n lines, and zeros up to width lines, and returns how many of
-// the depth values it has done: all or, of lines that are contiguous along the inner index, a multiple of a register.
+// the depth values it has done.
 func packFast(dst []float32, m Matrix, n, width, depth, line, step int, asPairs bool) int {
 	if line == 1 && !asPairs && m.BF16 == nil {
 		for k := range depth {
@@ -83,37 +83,9 @@ func packFast(dst []float32, m Matrix, n, width, depth, line, step int, asPairs 
 		src, size = unsafe.Pointer(unsafe.SliceData(m.BF16)), 2
 	}
 	switch {
-	case step == 1 && asPairs:
-		groups := depth / 32
-		if groups == 0 {
-			return 0
-		}
-		across := packPairs16
-		if m.BF16 != nil {
-			across = packHalves16
-		}
-		if width == microM {
-			if across = packPairs12; m.BF16 != nil {
-				across = packHalves12
-			}
-		}
-		for i := 0; i < width; i += 16 {
-			across(unsafe.Add(out, 4*i), unsafe.Add(src, size*min(i, n-1)*line), size*line, groups, 4*width, min(max(n-i, 0), 16))
-		}
-		return groups * 32
-	case step == 1 && m.BF16 == nil:
-		groups := depth / 16
-		if groups == 0 {
-			return 0
-		}
-		across := packLines16
-		if width == microM {
-			across = packLines12
-		}
-		for i := 0; i < width; i += 16 {
-			across(unsafe.Add(out, 4*i), unsafe.Add(src, 4*min(i, n-1)*line), 4*line, groups, 4*width, min(max(n-i, 0), 16))
-		}
-		return groups * 16
+	case step == 1 && (asPairs || m.BF16 == nil):
+		packLong(dst, src, n, width, depth, size*line, asPairs, m.BF16 != nil)
+		return depth
 	case line == 1 && asPairs && depth >= 2:
 		along := packRowPairs
 		if m.BF16 != nil {
@@ -125,4 +97,58 @@ func packFast(dst []float32, m Matrix, n, width, depth, line, step int, asPairs 
 		return depth / 2 * 2
 	}
 	return 0
+}
+
+// packLong packs lines that are contiguous along the inner index, line bytes apart. What is left over of each line after
+// whole registers goes through a copy with zeros behind it, since nothing behind a line may be read.
+func packLong(dst []float32, src unsafe.Pointer, n, width, depth, line int, asPairs, halves bool) {
+	perWord, size := 1, 4
+	if asPairs {
+		perWord = 2
+	}
+	if halves {
+		size = 2
+	}
+	unit := 16 * perWord
+	groups, rest := depth/unit, depth%unit
+	for i := 0; i < width; i += 16 {
+		have := min(max(n-i, 0), 16)
+		from := unsafe.Add(src, min(i, n-1)*line)
+		if groups > 0 {
+			packAcross(unsafe.Pointer(&dst[i]), from, line, groups, width, have, asPairs, halves)
+		}
+		if rest == 0 {
+			continue
+		}
+		const stride = 128 // bytes: the longest group
+		var lines [16 * stride]byte
+		var words [16 * microN]float32
+		for l := range have {
+			copy(lines[l*stride:], unsafe.Slice((*byte)(unsafe.Add(from, l*line+groups*unit*size)), rest*size))
+		}
+		packAcross(unsafe.Pointer(&words), unsafe.Pointer(&lines), stride, 1, width, have, asPairs, halves)
+		for k := range (rest + perWord - 1) / perWord {
+			copy(dst[(groups*16+k)*width+i:][:min(16, width-i)], words[k*width:])
+		}
+	}
+}
+
+// packAcross calls the packing of up to 16 lines, or 12 for the narrow panels of A. The calls are direct, so that
+// nothing escapes.
+func packAcross(dst, src unsafe.Pointer, line, groups, width, have int, asPairs, halves bool) {
+	narrow := width == microM
+	switch width *= 4; {
+	case !asPairs && narrow:
+		packLines12(dst, src, line, groups, width, have)
+	case !asPairs:
+		packLines16(dst, src, line, groups, width, have)
+	case halves && narrow:
+		packHalves12(dst, src, line, groups, width, have)
+	case halves:
+		packHalves16(dst, src, line, groups, width, have)
+	case narrow:
+		packPairs12(dst, src, line, groups, width, have)
+	default:
+		packPairs16(dst, src, line, groups, width, have)
+	}
 }
