@@ -21,6 +21,7 @@ import (
 	"danlu/kernel"
 	"danlu/nn"
 	"danlu/optim"
+	"danlu/quant"
 	"danlu/train"
 	"danlu/weights"
 )
@@ -192,8 +193,8 @@ func newBenchGEMM(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if d != dtype.F32 && d != dtype.BF16 {
-				return fmt.Errorf("--dtype: want f32 or bf16, got %s", precision)
+			if d != dtype.F32 && d != dtype.BF16 && !kernel.CanPack(d) {
+				return fmt.Errorf("--dtype: want f32, bf16, f16 or a block type such as q8_0 or q4_0, got %s", precision)
 			}
 			pool := parallel.NewPool(o.threads)
 			defer pool.Close()
@@ -203,7 +204,14 @@ func newBenchGEMM(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				g := timeProduct(pool, m, k, n, d == dtype.BF16)
+				product := timeProduct
+				if d.IsQuantized() || d == dtype.F16 {
+					if err := kernel.CheckPack(d, k); err != nil {
+						return fmt.Errorf("--mkn: %w", err)
+					}
+					product = timePacked
+				}
+				g := product(pool, m, k, n, d)
 				gflops = append(gflops, g)
 				if !o.json {
 					fmt.Printf("%s %s → f32: %.1f GFLOP/s\n", precision, size, g)
@@ -216,7 +224,7 @@ func newBenchGEMM(o *options) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&precision, "dtype", "f32", locale.Text("f32 or bf16 factors", "因子类型 f32 或 bf16"))
+	f.StringVar(&precision, "dtype", "f32", locale.Text("type of the factors, f32 or bf16, or of the weights: f16, q8_0, q4_0, ...", "因子类型 f32 或 bf16；或权重类型 f16、q8_0、q4_0 等"))
 	f.StringVar(&sizes, "mkn", "1024x1024x1024,2048x576x1536,2048x576x49152", locale.Text("sizes MxKxN, separated by commas", "尺寸 MxKxN，逗号分隔"))
 	f.BoolVar(&o.json, "json", false, locale.Text("print JSON", "输出 JSON"))
 	return cmd
@@ -237,23 +245,48 @@ func parseMKN(s string) (m, k, n int, err error) {
 	return v[0], v[1], v[2], nil
 }
 
-// timeProduct is the best rate of at least half a second of X·Wᵀ with a weight matrix [N, K], in GFLOP/s.
-func timeProduct(pool *parallel.Pool, m, k, n int, round bool) float64 {
+// randomRows are n numbers around zero.
+func randomRows(n int) []float32 {
 	rng := rand.New(rand.NewPCG(1, 2))
-	random := func(n int) []float32 {
-		x := make([]float32, n)
-		for i := range x {
-			x[i] = rng.Float32() - 0.5
-		}
-		return x
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = rng.Float32() - 0.5
 	}
-	x, w, c := random(m*k), random(n*k), make([]float32, m*n)
+	return x
+}
+
+// timeProduct is the best rate of at least half a second of X·Wᵀ with a weight matrix [N, K], in GFLOP/s.
+func timeProduct(pool *parallel.Pool, m, k, n int, d dtype.DType) float64 {
+	x, w, c := randomRows(m*k), randomRows(n*k), make([]float32, m*n)
 	scratch := make([]float32, kernel.ScratchMatMul(m, n, k, pool.Workers()))
-	g := kernel.MatMul{M: m, N: n, K: k, Round: round}
+	g := kernel.MatMul{M: m, N: n, K: k, Round: d == dtype.BF16}
+	return bestRate(m, k, n, func() {
+		g.Run(pool, kernel.Matrix{F32: x, Row: k, Col: 1}, kernel.Matrix{F32: w, Row: 1, Col: k}, kernel.Matrix{F32: c, Row: n, Col: 1}, scratch)
+	})
+}
+
+// timePacked is timeProduct for weights that are kept packed; activations are rounded to 8 bits beside block types.
+func timePacked(pool *parallel.Pool, m, k, n int, d dtype.DType) float64 {
+	x, c := randomRows(m*k), make([]float32, m*n)
+	stored := make([]byte, d.Bytes(n*k))
+	if err := quant.Quantize(d, stored, randomRows(n*k)); err != nil {
+		panic(err) // packed types can be quantized, and rows are whole blocks
+	}
+	w := make([]byte, kernel.PackedBytes(d, n, k))
+	kernel.Pack(d, w, stored, n, k, 0, kernel.Panels(n))
+	scratch := make([]float32, kernel.ScratchPacked(m, k, pool.Workers()))
+	g := kernel.PackedMul{Type: d, In: k, Out: n, M: m, Levels: true}
+	return bestRate(m, k, n, func() {
+		g.Run(pool, kernel.Matrix{F32: x, Row: k, Col: 1}, w, kernel.Matrix{F32: c, Row: n, Col: 1}, scratch)
+	})
+}
+
+// bestRate is the best rate of a product in at least half a second, in GFLOP/s.
+func bestRate(m, k, n int, product func()) float64 {
 	best := 0.0
 	for start := time.Now(); best == 0 || time.Since(start) < time.Second/2; {
 		t := time.Now()
-		g.Run(pool, kernel.Matrix{F32: x, Row: k, Col: 1}, kernel.Matrix{F32: w, Row: 1, Col: k}, kernel.Matrix{F32: c, Row: n, Col: 1}, scratch)
+		product()
 		best = max(best, 2*float64(m)*float64(n)*float64(k)/time.Since(t).Seconds()/1e9)
 	}
 	return best
