@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"fmt"
 	"unsafe"
 
@@ -92,13 +93,21 @@ func Pack(d dtype.DType, dst, src []byte, out, in, from, to int) {
 	}
 }
 
-// packHalves transposes rows of 16-bit numbers.
+// packHalves transposes rows of 16-bit numbers, 4 columns at a time.
 func packHalves(panel, src []byte, rows, in int) {
 	to := words16(panel)
-	for r := range rows {
-		row := src[2*r*in : 2*(r+1)*in]
-		for k := range in {
-			to[k*panelRows+r] = uint16(row[2*k]) | uint16(row[2*k+1])<<8
+	k := 0
+	for ; k+4 <= in; k += 4 {
+		block := to[k*panelRows : (k+4)*panelRows]
+		for r := range rows {
+			x := binary.LittleEndian.Uint64(src[2*(r*in+k):])
+			block[r], block[panelRows+r] = uint16(x), uint16(x>>16)
+			block[2*panelRows+r], block[3*panelRows+r] = uint16(x>>32), uint16(x>>48)
+		}
+	}
+	for ; k < in; k++ {
+		for r := range rows {
+			to[k*panelRows+r] = binary.LittleEndian.Uint16(src[2*(r*in+k):])
 		}
 	}
 }
