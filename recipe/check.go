@@ -33,6 +33,7 @@ var pending = map[string]string{
 	"reward_model_quantization_bit": "leave it out",
 	"neftune_noise_alpha":           "leave it out",
 	"compute_accuracy":              "leave it out; eval_loss and eval_perplexity are computed",
+	"pretraining_objective":         "leave it out; text is learned from left to right",
 	"infilling_instruction_share":   "put the instruction data into the dataset",
 	"freeze_vision_tower":           "text alone is trained",
 	"freeze_multi_modal_projector":  "text alone is trained",

@@ -98,6 +98,10 @@ func (j *job) carryOut(ctx context.Context) (err error) {
 		return err
 	}
 	defer j.source.close()
+	_, own := j.source.model.(family.Layouter)
+	if _, views := j.source.model.(family.Viewer); own && !views { // a text without pictures is numbered as any other
+		return j.Errorf("model_name_or_path", "%s is %s, whose rows have a prefix and positions of their own; training it is not supported yet", j.Model.Path, j.source.model.Info().Architecture)
+	}
 	if err := j.reshape(j.source); err != nil {
 		return err
 	}
