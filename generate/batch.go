@@ -21,7 +21,6 @@ type answering struct {
 	seq     *Sequence
 	sampler *Sampler
 	seen    []int32 // prompt and answer
-	fed     int     // tokens of seen that are in the cache
 	logits  []float32
 	err     error
 }
@@ -86,17 +85,15 @@ func (r *Runner) advance(ctx context.Context, live []*answering) error {
 	var drawing []*answering
 	room := r.opts.Chunk
 	for _, a := range live {
-		n := min(len(a.seen)-a.fed, room)
-		if n == 0 {
+		w := r.next(a.seq, a.seen, room)
+		if len(w.IDs) == 0 {
 			continue
 		}
-		w := Work{Sequence: a.seq, IDs: a.seen[a.fed : a.fed+n], Total: len(a.seen)}
-		if a.fed += n; a.fed == len(a.seen) {
-			w.Logits = 1
+		if w.Logits > 0 {
 			drawing = append(drawing, a)
 		}
 		work = append(work, w)
-		room -= n
+		room -= len(w.IDs)
 	}
 	logits, err := r.Run(ctx, work)
 	if err != nil {
@@ -120,7 +117,7 @@ func (a *answering) draw() {
 func (a *answering) stop(context int) Stop {
 	n := len(a.seen) - len(a.req.Prompt)
 	switch {
-	case n == 0 || a.fed < len(a.seen)-1: // the prompt is still being read
+	case n == 0 || len(a.seq.IDs) < len(a.seen)-1: // what was seen is still being read
 		return ""
 	case slices.Contains(a.req.End, a.seen[len(a.seen)-1]):
 		return StopEnd

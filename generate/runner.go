@@ -20,7 +20,7 @@ type Options struct {
 	Pages     int         // pages of the cache [enough for all sequences at full context]
 	PageLen   int         // tokens of a page [64]
 	Store     dtype.DType // of keys and values [F16]
-	Chunk     int         // most tokens of one pass [512]
+	Chunk     int         // most tokens of one pass [512; the context where first tokens see each other]
 	Storage   nn.Storage  // as the store keeps the weights [float32]
 	// Prepare, if set, says what every build is to have besides: adapters.
 	Prepare func(b *nn.Build)
@@ -77,7 +77,7 @@ type Work struct {
 // NewRunner compiles the model's inference programs for a store that holds its weights.
 func NewRunner(eng engine.Engine, store engine.Store, model family.Model, opts Options) (*Runner, error) {
 	info := model.Info()
-	opts.defaults(info)
+	opts.defaults(model)
 	if opts.Context > info.MaxPosition && info.MaxPosition > 0 && opts.Context > 1<<24 {
 		return nil, fmt.Errorf("generate: context: want at most %d, got %d", 1<<24, opts.Context)
 	}
@@ -149,12 +149,12 @@ func (o *Options) prepare(b *nn.Build) {
 	}
 }
 
-func (o *Options) defaults(info family.Info) {
+func (o *Options) defaults(model family.Model) {
 	if o.Policy.Compute == dtype.Invalid {
 		o.Policy = nn.Float32
 	}
 	if o.Context <= 0 {
-		o.Context = info.MaxPosition
+		o.Context = model.Info().MaxPosition
 	}
 	if o.Sequences <= 0 {
 		o.Sequences = 1
@@ -166,9 +166,21 @@ func (o *Options) defaults(info family.Info) {
 		o.Store = dtype.F16
 	}
 	if o.Chunk <= 0 {
-		o.Chunk = 512
+		if o.Chunk = 512; prefixed(model) {
+			o.Chunk = o.Context
+		}
 	}
 	o.Chunk = max(1, min(o.Chunk, max(o.Context, o.Sequences)))
+}
+
+// prefixed reports whether the first tokens of a family's texts see each other both ways.
+func prefixed(model family.Model) bool {
+	l, ok := model.(family.Layouter)
+	if !ok {
+		return false
+	}
+	_, prefix := l.Layout([]int32{-1}) // a token without a meaning of its own
+	return prefix > 0
 }
 
 // Context is the number of tokens that a sequence can grow to.
@@ -230,6 +242,9 @@ func (r *Runner) Run(ctx context.Context, work []Work) ([][]float32, error) {
 		return nil, fmt.Errorf("generate: a pass takes 1 to %d tokens, got %d", r.opts.Chunk, n)
 	}
 	for _, w := range work {
+		if s := w.Sequence; len(s.IDs)+len(w.IDs) < s.Prefix {
+			return nil, fmt.Errorf("generate: the first %d tokens see each other and want to be read in one pass, got %d; a pass takes %d", s.Prefix, len(w.IDs), r.opts.Chunk)
+		}
 		if err := r.reserve(w.Sequence, len(w.IDs)); err != nil {
 			return nil, err
 		}

@@ -50,9 +50,6 @@ func (r *Runner) Generate(ctx context.Context, s *Sequence, req Request) (Result
 	}
 	sampler := NewSampler(req.Sampling)
 	seen := append(slices.Clone(s.IDs), req.Prompt...)
-	if l, ok := r.model.(family.Layouter); ok && len(s.IDs) == 0 {
-		_, s.Prefix = l.Layout(seen)
-	}
 	logits, err := r.prefill(ctx, s, req, seen)
 	if err != nil {
 		return Result{}, err
@@ -93,7 +90,7 @@ func (r *Runner) Generate(ctx context.Context, s *Sequence, req Request) (Result
 			res.Stop = StopContext
 			return res, nil
 		}
-		out, err := r.Run(ctx, []Work{{Sequence: s, IDs: []int32{id}, Positions: r.positions(seen, len(seen)-1, len(seen)), Logits: 1}})
+		out, err := r.Run(ctx, []Work{r.next(s, seen, 1)})
 		if ctx.Err() != nil {
 			res.Stop = StopCancel
 			return res, nil
@@ -105,37 +102,44 @@ func (r *Runner) Generate(ctx context.Context, s *Sequence, req Request) (Result
 	}
 }
 
-// positions numbers the tokens from..to of a text where the family does not count them 0, 1, 2, ..., else it is nil.
-func (r *Runner) positions(text []int32, from, to int) [][]int32 {
-	l, ok := r.model.(family.Layouter)
-	if !ok {
-		return nil
+// next is the work that brings a sequence nearer to the end of text, whose first tokens it holds, by at most room tokens;
+// it wants the logits of the text's last one. An empty sequence gets the text's prefix, which goes into one pass: next
+// takes no tokens as long as a pass could hold a prefix that room cannot.
+func (r *Runner) next(s *Sequence, text []int32, room int) Work {
+	from := len(s.IDs)
+	to := min(from+room, len(text))
+	w := Work{Sequence: s, Total: len(text)}
+	if l, ok := r.model.(family.Layouter); ok {
+		rows, prefix := l.Layout(text)
+		if from == 0 {
+			s.Prefix = prefix
+		}
+		if to < s.Prefix && room < r.opts.Chunk {
+			to = from
+		}
+		for _, row := range rows {
+			w.Positions = append(w.Positions, row[from:to])
+		}
 	}
-	rows, _ := l.Layout(text)
-	out := make([][]int32, len(rows))
-	for p := range rows {
-		out[p] = rows[p][from:to]
+	w.IDs = text[from:to]
+	if to == len(text) {
+		w.Logits = 1
 	}
-	return out
+	return w
 }
 
 // prefill reads the prompt, which ends text, in chunks and returns the logits after its last token.
 func (r *Runner) prefill(ctx context.Context, s *Sequence, req Request, text []int32) ([]float32, error) {
-	total := len(s.IDs) + len(req.Prompt)
-	for done := 0; ; {
-		n := min(len(req.Prompt)-done, r.opts.Chunk)
-		w := Work{Sequence: s, IDs: req.Prompt[done : done+n], Positions: r.positions(text, len(s.IDs), len(s.IDs)+n), Total: total}
-		if done += n; done == len(req.Prompt) {
-			w.Logits = 1
-		}
-		out, err := r.Run(ctx, []Work{w})
+	for {
+		out, err := r.Run(ctx, []Work{r.next(s, text, r.opts.Chunk)})
 		if err != nil {
 			return nil, err
 		}
+		left := len(text) - len(s.IDs)
 		if req.Prefill != nil {
-			req.Prefill(done, len(req.Prompt))
+			req.Prefill(len(req.Prompt)-left, len(req.Prompt))
 		}
-		if done == len(req.Prompt) {
+		if left == 0 {
 			return out[0], nil
 		}
 	}
