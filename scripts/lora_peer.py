@@ -24,7 +24,7 @@ def rows(n, seed):
             dict(instruction="Describe the basket.", input=f"{k} {c} {f}s", output=f"The basket holds {k} {f}s, all of them {c}."),
             dict(instruction=f"Repeat the word {f} {k} times.", output=" ".join([f] * k) + "."),
             dict(instruction=f"请翻译颜色：{c}", output=f"{colours[c]}。"),
-        ][i % 4])
+        ][i % 4] | ({} if i % 4 == 1 else dict(input="")))
     return made
 
 
