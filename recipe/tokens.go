@@ -9,25 +9,17 @@ import (
 	"danlu/tokenizer"
 )
 
-// builtinVocabulary are the presets that bring the built-in tokenizer.
-var builtinVocabulary = map[string]bool{"llama-tiny": true, "stories15m-v4k": true}
-
 // tokenizer opens the vocabulary: tokenizer_name_or_path, else what the model brings.
 func (j *job) tokenizer() (*tokenizer.Tokenizer, error) {
 	key, path := "tokenizer_name_or_path", j.Model.Tokenizer
 	if path == "" {
 		key, path = "model_name_or_path", j.source.path
 	}
-	var t *tokenizer.Tokenizer
-	var err error
-	if builtinVocabulary[path] {
-		t, err = tokenizer.Builtin()
-	} else if _, preset := presetOnly(path); preset {
-		return nil, j.Errorf("tokenizer_name_or_path", "is missing: %s is a shape without a vocabulary", path)
-	} else {
-		t, err = tokenizer.Load(hub.Resolve(path))
-	}
+	t, err := tokenizer.Open(hub.Resolve(path))
 	if err != nil {
+		if _, preset := presetOnly(path); preset {
+			return nil, j.Errorf("tokenizer_name_or_path", "is missing: %s is a shape without a vocabulary", path)
+		}
 		return nil, j.Errorf(key, "%v", err)
 	}
 	if rows := j.source.model.Info().VocabSize; t.VocabSize() > rows {

@@ -40,12 +40,13 @@ func Builtin() (*Tokenizer, error) {
 // builtinModels are the presets whose models read the built-in vocabulary.
 var builtinModels = []string{"llama-tiny", "stories15m-v4k"}
 
-// Open returns the tokenizer of a model folder, a vocabulary file, a GGUF or a preset with the built-in vocabulary.
+// Open returns the tokenizer of a model folder, a vocabulary file, a GGUF or, where there is no such file, a preset with
+// the built-in vocabulary.
 func Open(model string) (*Tokenizer, error) {
-	if slices.Contains(builtinModels, model) {
-		return Builtin()
-	}
 	if _, err := os.Stat(model); err != nil {
+		if slices.Contains(builtinModels, model) {
+			return Builtin()
+		}
 		return nil, fmt.Errorf("tokenizer: %s: neither a folder, a file nor one of %s", model, strings.Join(builtinModels, ", "))
 	}
 	return Load(model)

@@ -80,6 +80,31 @@ func TestQueuedMergesEqualScanned(t *testing.T) {
 	}
 }
 
+// A folder counts before a preset of its name, as it does for a model's weights.
+func TestOpenPrefersFiles(t *testing.T) {
+	dir := writeFiles(t, map[string]string{"tokenizer.json": tinyJSON})
+	t.Chdir(filepath.Dir(dir))
+	for _, name := range builtinModels {
+		built, err := Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(dir, name); err != nil {
+			t.Fatal(err)
+		}
+		own, err := Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if own.VocabSize() == built.VocabSize() {
+			t.Errorf("%s: the built-in vocabulary hid the folder's", name)
+		}
+		if err := os.Rename(name, dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func FuzzSPM(f *testing.F) {
 	f.Add([]byte("\x0a\x05\x0a\x03abc"))
 	f.Fuzz(func(t *testing.T, b []byte) {
