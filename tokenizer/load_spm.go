@@ -216,6 +216,9 @@ func (t *Tokenizer) readSPMPieces(m *spmModel) (*spmPieces, error) {
 		case Normal, Unused:
 			v.toks[i] = text
 		case UserDefined:
+			if p == "" {
+				return nil, t.fail(fmt.Sprintf("piece %d", i), "want the text of a user-defined piece, got none")
+			}
 			v.user = append(v.user, AddedToken{ID: int32(i), Content: text, Normalized: true})
 		case Byte:
 			b, ok := byteOfPiece(p)

@@ -107,6 +107,7 @@ func TestOpenPrefersFiles(t *testing.T) {
 
 func FuzzSPM(f *testing.F) {
 	f.Add([]byte("\x0a\x05\x0a\x03abc"))
+	f.Add([]byte("\x0a\x02\x18\x04")) // a user-defined piece without text
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if tok, err := fromSPM("fuzz", b); err == nil {
 			tok.Decode(tok.Encode("a b\n你", Options{ParseSpecial: true}), false)
