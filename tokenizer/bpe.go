@@ -399,8 +399,17 @@ func (m *bpe) rankBytes() {
 	}
 }
 
-// maxPiece bounds pieces whose merges are derived, which takes the square of their length; published ones stay below 256.
+// maxPiece bounds pieces of unigram models, which are sought at each place of a text, and pieces whose merges are derived,
+// which takes the square of their length; published ones stay below 256.
 const maxPiece = 1 << 10
+
+// checkPiece refuses a piece that is longer.
+func checkPiece(id int32, piece string) error {
+	if len(piece) > maxPiece {
+		return fmt.Errorf("piece %d: want at most %d bytes, got %d", id, maxPiece, len(piece))
+	}
+	return nil
+}
 
 // pairsFromText derives merges from the pieces alone: two symbols merge when their joint text is a piece, whose place in
 // order, best first, decides (tiktoken: the ids; SentencePiece: the scores). Pieces of equal rank merge from the left.
@@ -419,10 +428,10 @@ func (m *bpe) pairsFromText(order []int32, rank []uint32) error {
 		return m.table.find(b)
 	}
 	for place, id := range order {
-		b := view(m.toks[id])
-		if len(b) > maxPiece {
-			return fmt.Errorf("piece %d: want at most %d bytes, got %d", id, maxPiece, len(b))
+		if err := checkPiece(id, m.toks[id]); err != nil {
+			return err
 		}
+		b := view(m.toks[id])
 		if len(b) == 0 || m.table.find(b) != id {
 			continue
 		}

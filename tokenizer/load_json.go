@@ -238,7 +238,9 @@ func (t *Tokenizer) readUnigram(f *jsonFile, added []AddedToken) error {
 	if m.fallback && bytesFound < 256 {
 		return t.fail("model.byte_fallback", "want the 256 byte pieces, got %d", bytesFound)
 	}
-	m.finish()
+	if err := m.finish(); err != nil {
+		return t.fail("model.vocab", "%v", err)
+	}
 	t.model, t.unigram = m, m
 	t.setPieces(pieces, decoded, kinds)
 	return nil
@@ -341,9 +343,9 @@ func (t *Tokenizer) readNormalizer(s *jsonStep) error {
 	case "Strip":
 		return add(stripStep{s.StripLeft, s.StripRight})
 	case "Precompiled":
-		c, ok := newCharsmap(s.Charsmap)
-		if !ok {
-			return t.fail("normalizer.precompiled_charsmap", "truncated or damaged")
+		c, err := newCharsmap(s.Charsmap)
+		if err != nil {
+			return t.fail("normalizer.precompiled_charsmap", "%v", err)
 		}
 		return add(charsmapStep{c})
 	}

@@ -157,8 +157,8 @@ func (t *Tokenizer) initSPM(m *spmModel) error {
 		if err := t.initSPMBPE(m, v); err != nil {
 			return err
 		}
-	} else {
-		t.initSPMUnigram(m, v)
+	} else if err := t.initSPMUnigram(m, v); err != nil {
+		return err
 	}
 	t.setPieces(m.pieces, v.decoded, m.kinds)
 	t.setAdded(append(v.added, v.user...))
@@ -167,9 +167,9 @@ func (t *Tokenizer) initSPM(m *spmModel) error {
 		step.keep = newMatcher(v.user)
 	}
 	if len(m.charsmap) > 0 {
-		c, ok := newCharsmap(m.charsmap)
-		if !ok {
-			return t.fail("normalizer_spec.precompiled_charsmap", "truncated or damaged")
+		c, err := newCharsmap(m.charsmap)
+		if err != nil {
+			return t.fail("normalizer_spec.precompiled_charsmap", "%v", err)
 		}
 		step.charsmap = c
 	}
@@ -275,7 +275,10 @@ func (t *Tokenizer) initSPMBPE(m *spmModel, v *spmPieces) error {
 	return nil
 }
 
-func (t *Tokenizer) initSPMUnigram(m *spmModel, v *spmPieces) {
+func (t *Tokenizer) initSPMUnigram(m *spmModel, v *spmPieces) error {
+	if v.fallback && slices.Contains(v.byteID[:], -1) {
+		return t.fail("pieces", "want all 256 byte pieces or none")
+	}
 	toks := slices.Clone(v.toks)
 	for i, k := range m.kinds {
 		if k == Unused {
@@ -283,6 +286,9 @@ func (t *Tokenizer) initSPMUnigram(m *spmModel, v *spmPieces) {
 		}
 	}
 	model := &unigram{toks: toks, scores: m.scores, byteID: v.byteID, fallback: v.fallback, unk: v.unk, fuseUnk: true}
-	model.finish()
+	if err := model.finish(); err != nil {
+		return t.fail("pieces", "%v", err)
+	}
 	t.model, t.unigram = model, model
+	return nil
 }

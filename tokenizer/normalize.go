@@ -2,6 +2,8 @@ package tokenizer
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"sync"
 	"unicode"
 	"unicode/utf8"
@@ -256,14 +258,24 @@ type charsmap struct {
 	start      [1 << 10]uint64     // characters of the basic plane with which a mapped string starts
 }
 
+// maxReplacement bounds what a mapped string becomes, so that a text grows by no more than that; NFKC's longest is 33 bytes.
+const maxReplacement = 1 << 10
+
+var errCharsmap = errors.New("truncated or damaged")
+
 // newCharsmap reads the size of the trie in bytes (little endian), the trie and the replacements.
-func newCharsmap(b []byte) (*charsmap, bool) {
+func newCharsmap(b []byte) (*charsmap, error) {
 	if len(b) < 4 {
-		return nil, false
+		return nil, errCharsmap
 	}
 	n := int(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24)
 	if n%4 != 0 || n == 0 || n > len(b)-4 {
-		return nil, false
+		return nil, errCharsmap
+	}
+	for to := range bytes.SplitSeq(b[4+n:], []byte{0}) {
+		if len(to) > maxReplacement {
+			return nil, fmt.Errorf("replacement: want at most %d bytes, got %d", maxReplacement, len(to))
+		}
 	}
 	c := &charsmap{units: make([]uint32, n/4), to: b[4+n:], file: b}
 	for i := range c.units {
@@ -271,7 +283,7 @@ func newCharsmap(b []byte) (*charsmap, bool) {
 		c.units[i] = uint32(p[0]) | uint32(p[1])<<8 | uint32(p[2])<<16 | uint32(p[3])<<24
 	}
 	c.index()
-	return c, true
+	return c, nil
 }
 
 // index notes which characters need no look-up.

@@ -119,7 +119,11 @@ func TestErrorsNameFileAndField(t *testing.T) {
 		{"tokenizer.model", "\x0a\x05\x0a\x03abc\x12\x02\x18\x03", "model_type"},
 		{"qwen.tiktoken", "IQ== 0\nIg== 7\n", "line 2"},
 		{"qwen.tiktoken", "IQ== 0\n", "ranks"},
-		{"tokenizer.model", longPiece(), "want at most 1024 bytes"},
+		{"tokenizer.model", longPiece(spmBPE), "want at most 1024 bytes"},
+		{"tokenizer.model", longPiece(spmUnigram), "want at most 1024 bytes"},
+		{"tokenizer.json", `{"model":{"type":"Unigram","vocab":[["` + strings.Repeat("a", 5000) + `",-1]]}}`, "want at most 1024 bytes"},
+		{"tokenizer.model", longReplacement(1025), "want at most 1024 bytes"},
+		{"tokenizer.model", string(appendPiece(appendPiece(nil, "a", 0, Normal), "<0x41>", 0, Byte)), "256 byte pieces"},
 	} {
 		dir := writeFiles(t, map[string]string{c.name: c.data})
 		checkError(t, dir, c.name, c.want)
@@ -141,7 +145,23 @@ func checkError(t *testing.T, dir, file, field string) {
 	}
 }
 
-// longPiece is a SentencePiece BPE model with one piece of 5,000 bytes.
-func longPiece() string {
-	return string(appendBytes(appendPiece(nil, strings.Repeat("a", 5000), 0, Normal), 2, appendVarint(nil, 3, spmBPE)))
+// longPiece is a SentencePiece model with one piece of 5,000 bytes, over which a text of as many would be read for each of
+// its bytes.
+func longPiece(model uint64) string {
+	return string(appendBytes(appendPiece(nil, strings.Repeat("a", 5000), 0, Normal), 2, appendVarint(nil, 3, model)))
+}
+
+// longReplacement is a SentencePiece model that makes n bytes of every a.
+func longReplacement(n int) string {
+	return string(appendBytes(appendPiece(nil, "b", 0, Normal), 3, appendBytes(nil, 2, compileMap(map[string]string{"a": strings.Repeat("b", n)}))))
+}
+
+func TestLongestReplacement(t *testing.T) {
+	tok, err := fromSPM("test", []byte(longReplacement(maxReplacement)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(tok.normalizer[0].apply([]byte("aa"))); n != 2*maxReplacement+1 { // and the dummy prefix
+		t.Errorf("want two replacements of %d bytes, got %d bytes", maxReplacement, n)
+	}
 }

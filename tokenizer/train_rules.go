@@ -33,9 +33,9 @@ func normalizationRule(name string) (*charsmap, error) {
 		return nil, fmt.Errorf("tokenizer: train: normalization_rule_name: want identity, %s, got %q",
 			strings.Join(slices.Sorted(maps.Keys(normalizationRules)), ", "), clip(name))
 	}
-	c, ok := newCharsmap(compileMap(rule()))
-	if !ok {
-		return nil, fmt.Errorf("tokenizer: train: normalization_rule_name: %s: the map cannot be read back", name)
+	c, err := newCharsmap(compileMap(rule()))
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: train: normalization_rule_name: %s: the map cannot be read back: %w", name, err)
 	}
 	return c, nil
 }

@@ -22,15 +22,19 @@ type unigram struct {
 const unkPenalty = 10
 
 // finish builds what follows from the pieces and scores.
-func (m *unigram) finish() {
+func (m *unigram) finish() error {
 	low := float32(math.Inf(1))
 	for i, t := range m.toks {
+		if err := checkPiece(int32(i), t); err != nil {
+			return err
+		}
 		if t != "" {
 			low = min(low, m.scores[i])
 		}
 	}
 	m.unkScore = low - unkPenalty
 	m.trie = newByteTrie(m.toks)
+	return nil
 }
 
 // lattice is the best segmentation up to each byte.
