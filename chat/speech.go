@@ -211,11 +211,12 @@ func (s Speech) Opened(prompt string) bool {
 func (s Speech) Parse(text string, opened bool, tools jinja.Value) Said {
 	p := s.Parser(opened, tools)
 	said := p.Feed(text)
-	said.add(p.Close())
+	said.Add(p.Close())
 	return said
 }
 
-func (s *Said) add(more Said) {
+// Add appends a further part.
+func (s *Said) Add(more Said) {
 	s.Reasoning += more.Reasoning
 	s.Content += more.Content
 	s.Calls = append(s.Calls, more.Calls...)
@@ -237,6 +238,9 @@ func (p *Parser) Close() Said {
 	}
 	return said
 }
+
+// Thinking reports whether the reply is inside a thought.
+func (p *Parser) Thinking() bool { return p.state == thinking }
 
 // step decides about the beginning of the held text; false when more is needed.
 func (p *Parser) step(said *Said, end bool) bool {

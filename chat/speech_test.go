@@ -95,11 +95,11 @@ func feedPieces(s Speech, opened bool, tools jinja.Value, text string, cut func(
 	from := 0
 	for i := 1; i <= len(text); i++ {
 		if i == len(text) || cut() {
-			said.add(p.Feed(text[from:i]))
+			said.Add(p.Feed(text[from:i]))
 			from = i
 		}
 	}
-	said.add(p.Close())
+	said.Add(p.Close())
 	return said
 }
 

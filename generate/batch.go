@@ -85,7 +85,7 @@ func (r *Runner) advance(ctx context.Context, live []*answering) error {
 	var drawing []*answering
 	room := r.opts.Chunk
 	for _, a := range live {
-		w := r.next(a.seq, a.seen, room)
+		w := r.Next(a.seq, a.seen, room)
 		if len(w.IDs) == 0 {
 			continue
 		}

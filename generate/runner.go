@@ -2,6 +2,7 @@ package generate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"danlu/dtype"
@@ -186,6 +187,15 @@ func prefixed(model family.Model) bool {
 // Context is the number of tokens that a sequence can grow to.
 func (r *Runner) Context() int { return r.opts.Context }
 
+// Sequences is the number of sequences that can be held at a time.
+func (r *Runner) Sequences() int { return r.opts.Sequences }
+
+// Room is the number of tokens that the free pages of the cache take.
+func (r *Runner) Room() int { return len(r.free) * r.opts.PageLen }
+
+// Info is the model's.
+func (r *Runner) Info() family.Info { return r.model.Info() }
+
 // Chunk is the most tokens that one pass takes.
 func (r *Runner) Chunk() int { return r.opts.Chunk }
 
@@ -216,14 +226,17 @@ func (r *Runner) Truncate(s *Sequence, n int) {
 	}
 }
 
-// reserve gives a sequence the pages for n more tokens.
-func (r *Runner) reserve(s *Sequence, n int) error {
+// ErrCacheFull says that the pages of the cache are all held by sequences.
+var ErrCacheFull = errors.New("the cache is full")
+
+// Reserve gives a sequence the pages for n more tokens. Run does so itself; who asks before can make room.
+func (r *Runner) Reserve(s *Sequence, n int) error {
 	if total := len(s.IDs) + n; total > r.opts.Context {
 		return fmt.Errorf("generate: %d tokens do not fit the context of %d", total, r.opts.Context)
 	}
 	for len(s.pages)*r.opts.PageLen < len(s.IDs)+n {
 		if len(r.free) == 0 {
-			return fmt.Errorf("generate: the cache of %d pages is full", r.opts.Pages)
+			return fmt.Errorf("generate: %w: %d pages", ErrCacheFull, r.opts.Pages)
 		}
 		s.pages = append(s.pages, r.free[len(r.free)-1])
 		r.free = r.free[:len(r.free)-1]
@@ -245,7 +258,7 @@ func (r *Runner) Run(ctx context.Context, work []Work) ([][]float32, error) {
 		if s := w.Sequence; len(s.IDs)+len(w.IDs) < s.Prefix {
 			return nil, fmt.Errorf("generate: the first %d tokens see each other and want to be read in one pass, got %d; a pass takes %d", s.Prefix, len(w.IDs), r.opts.Chunk)
 		}
-		if err := r.reserve(w.Sequence, len(w.IDs)); err != nil {
+		if err := r.Reserve(w.Sequence, len(w.IDs)); err != nil {
 			return nil, err
 		}
 	}

@@ -90,7 +90,7 @@ func (r *Runner) Generate(ctx context.Context, s *Sequence, req Request) (Result
 			res.Stop = StopContext
 			return res, nil
 		}
-		out, err := r.Run(ctx, []Work{r.next(s, seen, 1)})
+		out, err := r.Run(ctx, []Work{r.Next(s, seen, 1)})
 		if ctx.Err() != nil {
 			res.Stop = StopCancel
 			return res, nil
@@ -102,10 +102,10 @@ func (r *Runner) Generate(ctx context.Context, s *Sequence, req Request) (Result
 	}
 }
 
-// next is the work that brings a sequence nearer to the end of text, whose first tokens it holds, by at most room tokens;
-// it wants the logits of the text's last one. An empty sequence gets the text's prefix, which goes into one pass: next
+// Next is the work that brings a sequence nearer to the end of text, whose first tokens it holds, by at most room tokens;
+// it wants the logits of the text's last one. An empty sequence gets the text's prefix, which goes into one pass: Next
 // takes no tokens as long as a pass could hold a prefix that room cannot.
-func (r *Runner) next(s *Sequence, text []int32, room int) Work {
+func (r *Runner) Next(s *Sequence, text []int32, room int) Work {
 	from := len(s.IDs)
 	to := min(from+room, len(text))
 	w := Work{Sequence: s, Total: len(text)}
@@ -131,7 +131,7 @@ func (r *Runner) next(s *Sequence, text []int32, room int) Work {
 // prefill reads the prompt, which ends text, in chunks and returns the logits after its last token.
 func (r *Runner) prefill(ctx context.Context, s *Sequence, req Request, text []int32) ([]float32, error) {
 	for {
-		out, err := r.Run(ctx, []Work{r.next(s, text, r.opts.Chunk)})
+		out, err := r.Run(ctx, []Work{r.Next(s, text, r.opts.Chunk)})
 		if err != nil {
 			return nil, err
 		}

@@ -102,6 +102,12 @@ func TestTextVerbsRefuse(t *testing.T) {
 		{[]string{"chat", "no-such-model"}, "no-such-model"},
 		{[]string{"chat", "x", "--thinking", "maybe"}, "on or off"},
 		{[]string{"chat", "llama-tiny"}, "llama-tiny"},
+		{[]string{"serve"}, "MODEL: is missing"},
+		{[]string{"serve", "no-such-model"}, "no-such-model"},
+		{[]string{"serve", "x", "--port", "70000"}, "--port: want 0 to 65535, got 70000"},
+		{[]string{"serve", "x", "--chunk", "8"}, "--chunk: want 32 to 65536, got 8"},
+		{[]string{"serve", "x", "--cache-tokens", "100"}, "--cache-tokens: want at least --context"},
+		{[]string{"serve", "x", "--served-model-name", "a", "--served-model-name", "b"}, "--served-model-name"},
 		{[]string{"template", "show", "no-such-model"}, "no-such-model"},
 	} {
 		status, _, stderr := execute(t, c.args...)

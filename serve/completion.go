@@ -1,0 +1,269 @@
+package serve
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"danlu/chat"
+	"danlu/generate"
+	"danlu/tokenizer"
+)
+
+// shape is how one endpoint presents replies: the chat's or the plain completion's.
+type shape interface {
+	// opening is a reply's first event in a stream, nil for none.
+	opening(index int) any
+	// delta is the event of a further part.
+	delta(m *Model, p piece) any
+	// closing is a reply's last event.
+	closing(m *Model, p piece, reason string) any
+	// whole is a reply in one object.
+	whole(m *Model, index int, said chat.Said, probs []drawn, reason string) any
+	// kind is the object's name, in a stream or not.
+	kind(streamed bool) string
+	// id begins the names of replies.
+	id() string
+}
+
+// completion is the object around replies.
+type completion struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`
+	Created int64  `json:"created"`
+	Model   string `json:"model"`
+	Choices []any  `json:"choices"`
+	Usage   *usage `json:"usage,omitempty"`
+}
+
+// answer runs a request and writes what comes of it.
+func (s *Server) answer(w http.ResponseWriter, q *http.Request, r *request, prompts []prompt, look shape) *apiError {
+	ctx, cancel := context.WithTimeout(q.Context(), s.opts.Timeout)
+	defer cancel()
+	out, replies, err := s.start(ctx, r, prompts)
+	switch {
+	case errors.Is(err, errQueueFull):
+		return fault(http.StatusTooManyRequests, rateLimit, "queue_full", "too many requests wait; try again later")
+	case errors.Is(err, errClosed):
+		return fault(http.StatusServiceUnavailable, serverError, "shutting_down", "the server is shutting down")
+	case err != nil:
+		return fault(http.StatusInternalServerError, serverError, "", "%v", err)
+	}
+	head := completion{ID: look.id() + newID(), Object: look.kind(r.stream), Created: time.Now().Unix(), Model: r.model.ID}
+	note := noted(q)
+	note.model = r.model.ID
+	write := s.collect
+	if r.stream {
+		write = s.stream
+	}
+	e := write(w, ctx, r, out, replies, prompts, head, look)
+	u := count(prompts, replies)
+	note.gone = slices.ContainsFunc(replies, func(a *reply) bool { return a.job.stop == generate.StopCancel })
+	note.prompt, note.completion = u.Prompt, u.Completion
+	return e
+}
+
+// failed says why replies did not come to their end, nil when they did.
+func failed(ctx context.Context, replies []*reply) *apiError {
+	for _, r := range replies {
+		if r.job.err != nil {
+			return fault(http.StatusInternalServerError, serverError, "", "%v", r.job.err)
+		}
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fault(http.StatusGatewayTimeout, serverError, "timeout", "the reply took longer than the server allows")
+	}
+	return nil
+}
+
+// collect waits for all replies and writes one object.
+func (s *Server) collect(w http.ResponseWriter, ctx context.Context, r *request, out *feed, replies []*reply, prompts []prompt, head completion, look shape) *apiError {
+	said, probs := make([]chat.Said, len(replies)), make([][]drawn, len(replies))
+	for left := len(replies); left > 0; {
+		for _, p := range out.next() {
+			said[p.index].Add(p.said)
+			probs[p.index] = append(probs[p.index], p.probs...)
+			if p.last {
+				left--
+			}
+		}
+	}
+	if e := failed(ctx, replies); e != nil {
+		return e
+	}
+	for i, a := range replies {
+		head.Choices = append(head.Choices, look.whole(r.model, i, said[i], probs[i], a.reason()))
+	}
+	head.Usage = count(prompts, replies)
+	writeJSON(w, head)
+	return nil
+}
+
+// stream writes the parts of all replies as they come.
+func (s *Server) stream(w http.ResponseWriter, ctx context.Context, r *request, out *feed, replies []*reply, prompts []prompt, head completion, look shape) *apiError {
+	events := newStream(w)
+	send := func(choice any) {
+		c := head
+		c.Choices = []any{choice}
+		events.send(c)
+	}
+	opened := make([]bool, len(replies))
+	for left := len(replies); left > 0; {
+		for _, p := range out.next() {
+			a := replies[p.index]
+			if p.last {
+				left--
+				if a.job.err != nil || ctx.Err() != nil {
+					continue
+				}
+			}
+			if first := look.opening(p.index); first != nil && !opened[p.index] {
+				send(first)
+			}
+			opened[p.index] = true
+			if p.last {
+				send(look.closing(r.model, p, a.reason()))
+			} else {
+				send(look.delta(r.model, p))
+			}
+		}
+		if events.open {
+			events.flush()
+		}
+	}
+	if e := failed(ctx, replies); e != nil {
+		if !events.open {
+			return e
+		}
+		events.fail(e)
+		return nil
+	}
+	if r.usage {
+		c := head
+		c.Choices, c.Usage = []any{}, count(prompts, replies)
+		events.send(c)
+	}
+	events.done()
+	return nil
+}
+
+// plain is the shape of /v1/completions.
+type plain struct{ offsets map[int]int }
+
+type plainChoice struct {
+	Text   string      `json:"text"`
+	Index  int         `json:"index"`
+	Probs  *plainProbs `json:"logprobs"`
+	Reason *string     `json:"finish_reason"`
+}
+
+type plainProbs struct {
+	Tokens  []string             `json:"tokens"`
+	Values  []float64            `json:"token_logprobs"`
+	Top     []map[string]float64 `json:"top_logprobs"`
+	Offsets []int                `json:"text_offset"`
+}
+
+func (*plain) opening(int) any  { return nil }
+func (*plain) kind(bool) string { return "text_completion" }
+func (*plain) id() string       { return "cmpl-" }
+
+func (c *plain) delta(m *Model, p piece) any {
+	return plainChoice{Text: p.said.Content, Index: p.index, Probs: c.probs(m, p.index, p.probs)}
+}
+
+func (c *plain) closing(m *Model, p piece, reason string) any {
+	return plainChoice{Index: p.index, Probs: c.probs(m, p.index, p.probs), Reason: &reason}
+}
+
+func (c *plain) whole(m *Model, index int, said chat.Said, probs []drawn, reason string) any {
+	return plainChoice{Text: said.Content, Index: index, Probs: c.probs(m, index, probs), Reason: &reason}
+}
+
+func (c *plain) probs(m *Model, index int, tokens []drawn) *plainProbs {
+	if len(tokens) == 0 {
+		return nil
+	}
+	p := &plainProbs{}
+	for _, t := range tokens {
+		text, _ := m.spelling(t.id)
+		top := map[string]float64{text: t.logprob}
+		for _, x := range t.top {
+			s, _ := m.spelling(x.ID)
+			top[s] = x.Logit
+		}
+		p.Tokens, p.Values, p.Top, p.Offsets = append(p.Tokens, text), append(p.Values, t.logprob), append(p.Top, top), append(p.Offsets, c.offsets[index])
+		c.offsets[index] += len([]rune(text))
+	}
+	return p
+}
+
+// completions answers /v1/completions.
+func (s *Server) completions(w http.ResponseWriter, q *http.Request) *apiError {
+	f, e := s.body(w, q)
+	if e != nil {
+		return e
+	}
+	r := s.common(f)
+	f.int("logprobs", 0, maxTop, &r.probs)
+	f.only("echo", "this server cannot repeat the prompt", "false")
+	raw, given := f.take("prompt")
+	if !given {
+		f.fail(badField("prompt", "is missing"))
+	}
+	if f.err != nil {
+		return f.err
+	}
+	if _, given := f.raw["best_of"]; given {
+		f.only("best_of", "this server ranks no replies", "1")
+	}
+	if e := f.done(); e != nil {
+		return e
+	}
+	prompts, e := r.texts(raw)
+	if e != nil {
+		return e
+	}
+	return s.answer(w, q, r, prompts, &plain{map[int]int{}})
+}
+
+// maxPrompts is the most prompts of one request.
+const maxPrompts = 256
+
+// texts reads prompt: a text, token ids, or a list of either.
+func (r *request) texts(raw json.RawMessage) ([]prompt, *apiError) {
+	var list []json.RawMessage
+	var ids []int32
+	if json.Unmarshal(raw, &list) != nil || json.Unmarshal(raw, &ids) == nil && len(ids) > 0 {
+		list = []json.RawMessage{raw}
+	}
+	if len(list) == 0 || len(list) > maxPrompts {
+		return nil, badField("prompt", "want 1 to %d prompts, got %d", maxPrompts, len(list))
+	}
+	vocab := r.model.Runner.Info().VocabSize
+	var out []prompt
+	for _, x := range list {
+		var text string
+		ids = nil
+		switch {
+		case json.Unmarshal(x, &text) == nil:
+			ids = r.model.Tokenizer.Encode(text, tokenizer.Options{ParseSpecial: true, AddSpecial: true})
+		case json.Unmarshal(x, &ids) == nil:
+			for _, id := range ids {
+				if id < 0 || int(id) >= vocab {
+					return nil, badField("prompt", "want token ids of 0 to %d, got %d", vocab-1, id)
+				}
+			}
+		default:
+			return nil, badField("prompt", "want a text, token ids, or a list of either, got %s", short(x))
+		}
+		if e := r.fits("prompt", ids); e != nil {
+			return nil, e
+		}
+		out = append(out, prompt{ids: ids, before: ids})
+	}
+	return out, nil
+}

@@ -1,0 +1,210 @@
+package serve
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+
+	"danlu/chat"
+	"danlu/generate"
+)
+
+// piece is a further part of one of a request's replies.
+type piece struct {
+	index int
+	said  chat.Said
+	probs []drawn
+	last  bool
+}
+
+// feed hands pieces from the scheduler to the request's handler. The scheduler never waits for a slow client.
+type feed struct {
+	mu     sync.Mutex
+	pieces []piece
+	wake   chan struct{}
+}
+
+func (f *feed) put(p piece) {
+	f.mu.Lock()
+	f.pieces = append(f.pieces, p)
+	f.mu.Unlock()
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next waits for pieces.
+func (f *feed) next() []piece {
+	for {
+		f.mu.Lock()
+		p := f.pieces
+		f.pieces = nil
+		f.mu.Unlock()
+		if len(p) > 0 {
+			return p
+		}
+		<-f.wake
+	}
+}
+
+// reply is one choice of a request while it is written.
+type reply struct {
+	index  int
+	job    *job
+	text   *chat.Text
+	parser *chat.Parser // nil: all is content
+	out    *feed
+	probs  []drawn // of tokens whose text is held back
+
+	tokens, reasoning int
+	called            bool
+}
+
+// token takes a token from the scheduler.
+func (r *reply) token(t drawn) (stop bool) {
+	r.tokens++
+	if t.end {
+		return true
+	}
+	if r.job.probabilities >= 0 {
+		r.probs = append(r.probs, t)
+	}
+	text, stop := r.text.Next(t.id)
+	thinking := r.parser != nil && r.parser.Thinking()
+	r.put(r.split(text))
+	if thinking || r.parser != nil && r.parser.Thinking() {
+		r.reasoning++
+	}
+	return stop
+}
+
+func (r *reply) split(text string) chat.Said {
+	if r.parser == nil {
+		return chat.Said{Content: text}
+	}
+	return r.parser.Feed(text)
+}
+
+func (r *reply) put(s chat.Said) {
+	if s.Content == "" && s.Reasoning == "" && len(s.Calls) == 0 {
+		return
+	}
+	r.called = r.called || len(s.Calls) > 0
+	r.out.put(piece{index: r.index, said: s, probs: r.probs})
+	r.probs = nil
+}
+
+// finish tells what was held back when the reply has ended.
+func (r *reply) finish() {
+	<-r.job.ended
+	r.put(r.split(r.text.Flush()))
+	if r.parser != nil {
+		r.put(r.parser.Close())
+	}
+	r.out.put(piece{index: r.index, probs: r.probs, last: true})
+}
+
+// reason is the reply's finish_reason.
+func (r *reply) reason() string {
+	switch {
+	case r.called:
+		return "tool_calls"
+	case r.job.stop == generate.StopEnd:
+		return "stop"
+	}
+	return "length" // of the reply or the context
+}
+
+// prompt is what one reply goes on from.
+type prompt struct {
+	ids    []int32
+	before []int32 // what the reply's text continues, nil for an answer
+	parser func() *chat.Parser
+	keep   map[int32]bool
+}
+
+// start puts n replies to each prompt in work.
+func (s *Server) start(ctx context.Context, r *request, prompts []prompt) (*feed, []*reply, error) {
+	out := &feed{wake: make(chan struct{}, 1)}
+	var replies []*reply
+	var jobs []*job
+	for _, p := range prompts {
+		for i := range r.n {
+			a := &reply{index: len(replies), text: chat.NewText(r.model.Tokenizer, p.before, r.stops, p.keep), out: out}
+			if p.parser != nil {
+				a.parser = p.parser()
+			}
+			req := r.answer
+			req.Prompt = p.ids
+			req.Sampling.Seed += uint64(i)
+			req.Allowed = r.allowed(a)
+			a.job = &job{ctx: ctx, req: req, probabilities: r.probs, token: a.token}
+			replies, jobs = append(replies, a), append(jobs, a.job)
+		}
+	}
+	if err := r.model.sched.submit(jobs...); err != nil {
+		return nil, nil, err
+	}
+	for _, a := range replies {
+		go a.finish()
+	}
+	return out, replies, nil
+}
+
+// allowed tells which tokens a reply may go on with; nil: all.
+func (r *request) allowed(a *reply) func(int32) bool {
+	var in map[int32]bool
+	if r.admitted != nil {
+		in = map[int32]bool{}
+		for _, id := range r.admitted {
+			in[id] = true
+		}
+	}
+	if in == nil && r.minNew == 0 {
+		return nil
+	}
+	return func(id int32) bool {
+		return (in == nil || in[id]) && (a.tokens >= r.minNew || !slices.Contains(r.answer.End, id))
+	}
+}
+
+// usage counts a request's tokens.
+type usage struct {
+	Prompt        int `json:"prompt_tokens"`
+	Completion    int `json:"completion_tokens"`
+	Total         int `json:"total_tokens"`
+	PromptDetails struct {
+		Cached int `json:"cached_tokens"`
+	} `json:"prompt_tokens_details"`
+	Details struct {
+		Reasoning int `json:"reasoning_tokens"`
+	} `json:"completion_tokens_details"`
+}
+
+// count adds up what the replies came to. A prompt counts once, however many replies it has.
+func count(prompts []prompt, replies []*reply) *usage {
+	u := &usage{}
+	for _, p := range prompts {
+		u.Prompt += len(p.ids)
+	}
+	for _, r := range replies {
+		u.Completion += r.tokens
+		u.Details.Reasoning += r.reasoning
+	}
+	u.Total = u.Prompt + u.Completion
+	return u
+}
+
+// spelling is a token's text; bytes is nil where the token is a part of a character.
+func (m *Model) spelling(id int32) (text string, bytes []int) {
+	text = m.Tokenizer.Decode([]int32{id}, false)
+	if strings.ContainsRune(text, '�') {
+		return text, nil
+	}
+	for _, b := range []byte(text) {
+		bytes = append(bytes, int(b))
+	}
+	return text, bytes
+}

@@ -1,0 +1,378 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+
+	"danlu/generate"
+	"danlu/kernel"
+)
+
+// drawn is a token as it was drawn.
+type drawn struct {
+	id      int32
+	end     bool                 // one of the request's end tokens
+	logprob float64              // under the model's distribution, before the processors; only where probabilities were asked for
+	top     []generate.Candidate // the most probable tokens; Candidate.Logit is the logprob
+}
+
+// job is one reply in work.
+type job struct {
+	ctx context.Context
+	req generate.Request // Prefill and Token are not called
+	// probabilities asks for logprobs, with so many alternatives; negative: none.
+	probabilities int
+	// token is told of every drawn token, on a goroutine of the scheduler; stop ends the reply.
+	token func(drawn) (stop bool)
+
+	ended chan struct{} // closed when the reply has ended; stop and err hold from then on
+	stop  generate.Stop
+	err   error
+
+	seq     *generate.Sequence
+	sampler *generate.Sampler
+	seen    []int32 // prompt and reply
+	logits  []float32
+}
+
+// left is the number of tokens that are not in the cache.
+func (j *job) left() int {
+	if j.seq == nil {
+		return len(j.seen)
+	}
+	return len(j.seen) - len(j.seq.IDs)
+}
+
+// readWhileWriting is the most prompt tokens of a pass that also extends replies: a long prompt makes them wait no longer
+// than so many rows take.
+const readWhileWriting = 128
+
+// errQueueFull refuses a job that would have to wait behind too many others.
+var errQueueFull = errors.New("serve: the queue is full")
+
+// errClosed refuses a job of a scheduler that is closed.
+var errClosed = errors.New("serve: the server is shutting down")
+
+// scheduler owns a runner and extends all replies in work in each pass. A reply depends on its own request and the
+// weights only.
+type scheduler struct {
+	runner *generate.Runner
+	queue  int // most jobs that wait
+
+	mu      sync.Mutex
+	waiting []*job
+	running int
+	closed  bool
+	wake    chan struct{} // a job came, or the scheduler closes
+	done    chan struct{} // the loop has ended
+
+	live []*job // of the loop alone, in the order in which they came
+}
+
+func newScheduler(r *generate.Runner, queue int) *scheduler {
+	s := &scheduler{runner: r, queue: queue, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	go s.loop()
+	return s
+}
+
+// submit puts jobs of one request into the queue, all or none.
+func (s *scheduler) submit(jobs ...*job) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return errClosed
+	case len(s.waiting)+s.running+len(jobs) > s.queue+s.runner.Sequences():
+		return errQueueFull
+	}
+	for _, j := range jobs {
+		j.ended = make(chan struct{})
+		j.seen, j.sampler = slices.Clone(j.req.Prompt), generate.NewSampler(j.req.Sampling)
+	}
+	s.waiting = append(s.waiting, jobs...)
+	s.rouse()
+	return nil
+}
+
+func (s *scheduler) rouse() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// load is the number of replies in work and of those that wait.
+func (s *scheduler) load() (running, waiting int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running, len(s.waiting)
+}
+
+// close refuses new jobs, lets those that are there end, and waits for it.
+func (s *scheduler) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.rouse()
+	<-s.done
+}
+
+func (s *scheduler) loop() {
+	defer close(s.done)
+	for {
+		s.leave()
+		s.join()
+		if len(s.live) == 0 {
+			s.mu.Lock()
+			over := s.closed && len(s.waiting) == 0
+			s.mu.Unlock()
+			if over {
+				return
+			}
+			<-s.wake
+			continue
+		}
+		if err := s.pass(); err != nil {
+			// What one pass could not do, the next cannot do either: the replies in work fail, later ones start afresh.
+			for _, j := range s.live {
+				j.err = err
+			}
+		}
+	}
+}
+
+// leave takes away the replies that have ended or that nobody waits for any more.
+func (s *scheduler) leave() {
+	gone := func(j *job) bool {
+		if j.err == nil && j.stop == "" && j.ctx.Err() != nil {
+			j.stop = generate.StopCancel
+		}
+		if j.err == nil && j.stop == "" {
+			return false
+		}
+		if j.seq != nil {
+			s.runner.Close(j.seq)
+			j.seq = nil
+		}
+		close(j.ended)
+		return true
+	}
+	s.live = slices.DeleteFunc(s.live, gone)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = slices.DeleteFunc(s.waiting, gone)
+	s.running = len(s.live)
+}
+
+// join starts waiting jobs while there are sequences for them.
+func (s *scheduler) join() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.waiting) > 0 && len(s.live) < s.runner.Sequences() {
+		j := s.waiting[0]
+		if len(s.live) > 0 && s.room() < len(j.seen) {
+			return
+		}
+		if j.seq, j.err = s.runner.Open(); j.err != nil {
+			return // leave takes it away
+		}
+		s.waiting = s.waiting[1:]
+		s.runner.Next(j.seq, j.seen, 0) // finds the prefix
+		if j.seq.Prefix > s.runner.Chunk() {
+			j.err = fmt.Errorf("serve: a prompt of %d tokens that see each other does not fit a pass of %d", j.seq.Prefix, s.runner.Chunk())
+		}
+		s.live = append(s.live, j)
+	}
+	s.running = len(s.live)
+}
+
+// growth is the room of the cache that is left to every reply in work before another one starts, in tokens.
+const growth = 32
+
+// room is the number of tokens that the cache still takes when all prompts in work are read.
+func (s *scheduler) room() int {
+	n := s.runner.Room()
+	for _, j := range s.live {
+		n -= j.left() + growth
+	}
+	return n
+}
+
+// pass extends every reply by a token and reads on in the prompts.
+func (s *scheduler) pass() error {
+	plan := s.plan()
+	if len(plan) == 0 {
+		return nil // the only job there is does not fit; leave takes it away
+	}
+	work := make([]generate.Work, len(plan))
+	var drawing []*job
+	for i, p := range plan {
+		work[i] = p.work
+		if p.work.Logits > 0 {
+			drawing = append(drawing, p.job)
+		}
+	}
+	// The pass is not bound to any request's context: it serves all of them.
+	logits, err := s.runner.Run(context.Background(), work)
+	if err != nil {
+		return err
+	}
+	for i, j := range drawing {
+		j.logits = logits[i]
+	}
+	each(drawing, func(j *job) { j.draw(s.runner.Context()) })
+	return nil
+}
+
+// part is what a pass reads of a job.
+type part struct {
+	job  *job
+	work generate.Work
+}
+
+// plan divides a pass: a token for each reply that is being written, and the rest in equal shares for the prompts.
+func (s *scheduler) plan() []part {
+	var parts []part
+	var reading []*job
+	room := s.runner.Chunk()
+	take := func(j *job, n int) {
+		// A prefix that has to be read at once takes what room there is, or waits for a pass with more.
+		w := s.runner.Next(j.seq, j.seen, n)
+		if len(w.IDs) == 0 {
+			w = s.runner.Next(j.seq, j.seen, room)
+		}
+		if n := len(w.IDs); n > 0 && s.reserve(j, n) {
+			parts = append(parts, part{j, w})
+			room -= n
+		}
+	}
+	for _, j := range slices.Clone(s.live) {
+		switch {
+		case j.seq == nil || j.err != nil: // it had to make room
+		case j.left() > 1:
+			reading = append(reading, j)
+		case room > 0:
+			take(j, 1)
+		}
+	}
+	spare := room
+	if len(parts) > 0 {
+		spare = min(room, readWhileWriting)
+	}
+	for i, j := range reading {
+		if n := min(j.left(), max(1, spare/(len(reading)-i)), room); n > 0 && j.seq != nil {
+			before := room
+			take(j, n)
+			spare = max(0, spare-(before-room))
+		}
+	}
+	// Making room may have taken the pages of a job that was planned before.
+	return slices.DeleteFunc(parts, func(p part) bool { return p.job.seq == nil })
+}
+
+// reserve finds the pages for n more tokens of a job. Where there are none, the job that came last gives its own back and
+// waits, to be read anew: its reply goes on as if nothing had happened. It is false when the job itself had to go.
+func (s *scheduler) reserve(j *job, n int) bool {
+	for j.seq != nil {
+		err := s.runner.Reserve(j.seq, n)
+		if err == nil {
+			return true
+		}
+		if !errors.Is(err, generate.ErrCacheFull) || len(s.live) == 1 {
+			j.err = err
+			return false
+		}
+		s.suspend(s.live[len(s.live)-1])
+	}
+	return false
+}
+
+func (s *scheduler) suspend(j *job) {
+	s.runner.Close(j.seq)
+	j.seq = nil
+	s.live = slices.DeleteFunc(s.live, func(x *job) bool { return x == j })
+	s.mu.Lock()
+	s.waiting = slices.Insert(s.waiting, 0, j)
+	s.running = len(s.live)
+	s.mu.Unlock()
+}
+
+// draw samples the next token and says whether the reply ends with it.
+func (j *job) draw(context int) {
+	logits := j.logits
+	j.logits = nil
+	raw := logits
+	if j.probabilities >= 0 {
+		raw = slices.Clone(logits)
+	}
+	id, err := j.sampler.Next(logits, j.seen, j.req.Allowed)
+	if err != nil {
+		j.err = err
+		return
+	}
+	j.seen = append(j.seen, id)
+	t := drawn{id: id, end: slices.Contains(j.req.End, id)}
+	if j.probabilities >= 0 {
+		lse := float64(kernel.LogSumExp(raw))
+		t.logprob, t.top = float64(raw[id])-lse, likeliest(raw, lse, j.probabilities)
+	}
+	stop := j.token(t)
+	switch {
+	case t.end || stop:
+		j.stop = generate.StopEnd
+	case j.req.MaxNew > 0 && len(j.seen)-len(j.req.Prompt) >= j.req.MaxNew:
+		j.stop = generate.StopLength
+	case len(j.seen) > context:
+		j.stop = generate.StopContext
+	}
+}
+
+// likeliest are the n most probable tokens, best first; of equal ones, the lower id.
+func likeliest(logits []float32, lse float64, n int) []generate.Candidate {
+	top := make([]generate.Candidate, 0, n+1)
+	for id, x := range logits {
+		if n == 0 || len(top) == n && float64(x) <= top[n-1].Logit {
+			continue
+		}
+		at := len(top)
+		for at > 0 && top[at-1].Logit < float64(x) {
+			at--
+		}
+		top = slices.Insert(top, at, generate.Candidate{ID: int32(id), Logit: float64(x)})
+		top = top[:min(len(top), n)]
+	}
+	for i := range top {
+		top[i].Logit -= lse
+	}
+	return top
+}
+
+// each calls f for all jobs on all processors. A panic fails the job that it belongs to.
+func each(jobs []*job, f func(*job)) {
+	guarded := func(j *job) {
+		defer func() {
+			if r := recover(); r != nil {
+				j.err = fmt.Errorf("serve: %v", r)
+			}
+		}()
+		f(j)
+	}
+	workers := min(len(jobs), runtime.NumCPU())
+	if workers == 1 {
+		guarded(jobs[0])
+		return
+	}
+	var wait sync.WaitGroup
+	for w := range workers {
+		wait.Go(func() {
+			for i := w; i < len(jobs); i += workers {
+				guarded(jobs[i])
+			}
+		})
+	}
+	wait.Wait()
+}

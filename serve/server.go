@@ -1,0 +1,288 @@
+package serve
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"danlu/chat"
+	"danlu/generate"
+	"danlu/tokenizer"
+)
+
+// Model is a model that is served. Its runner belongs to the server from New on.
+type Model struct {
+	ID        string // by which requests name it
+	Created   time.Time
+	Tokenizer *tokenizer.Tokenizer
+	Dialect   *chat.Dialect // nil: a base model, which does not converse
+	Runner    *generate.Runner
+	Sampling  generate.Sampling // where a request says nothing
+	End       []int32           // tokens that end a text
+
+	sched *scheduler
+}
+
+// Options of a Server. Zero values stand for the defaults in brackets.
+type Options struct {
+	Keys    []string      // API keys, one of which a request has to carry; none: no request needs one
+	MaxBody int64         // most bytes of a request's body [8 MiB]
+	Queue   int           // most replies that wait for a sequence; more are refused [128]
+	Timeout time.Duration // of one request [10 minutes]
+	Log     *slog.Logger  // a line for each request [none]
+}
+
+// bodyTimeout is how long a client may take to send a request.
+const bodyTimeout = 30 * time.Second
+
+// Server answers requests to its models.
+type Server struct {
+	opts   Options
+	keys   [][sha256.Size]byte
+	models []*Model
+	mux    *http.ServeMux
+}
+
+// New starts the schedulers of the models. Close ends them.
+func New(o Options, models ...*Model) (*Server, error) {
+	if o.MaxBody == 0 {
+		o.MaxBody = 8 << 20
+	}
+	if o.Queue == 0 {
+		o.Queue = 128
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 10 * time.Minute
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{opts: o, mux: http.NewServeMux()}
+	for _, k := range o.Keys {
+		if strings.TrimSpace(k) == "" {
+			return nil, errors.New("serve: an API key is empty")
+		}
+		s.keys = append(s.keys, sha256.Sum256([]byte(k)))
+	}
+	if len(models) == 0 {
+		return nil, errors.New("serve: no model")
+	}
+	for _, m := range models {
+		if s.model(m.ID) != nil {
+			return nil, fmt.Errorf("serve: two models are named %q", m.ID)
+		}
+		s.models = append(s.models, m)
+	}
+	for _, m := range models {
+		m.sched = newScheduler(m.Runner, o.Queue)
+	}
+	s.routes()
+	return s, nil
+}
+
+func (s *Server) routes() {
+	s.handle("GET /health", false, func(w http.ResponseWriter, _ *http.Request) *apiError {
+		writeJSON(w, map[string]string{"status": "ok"})
+		return nil
+	})
+	s.handle("GET /v1/models", true, s.list)
+	s.handle("GET /v1/models/{name...}", true, s.show)
+	s.handle("POST /v1/chat/completions", true, s.chat)
+	s.handle("POST /v1/completions", true, s.completions)
+	s.handle("/", false, func(_ http.ResponseWriter, q *http.Request) *apiError {
+		return fault(http.StatusNotFound, invalidRequest, "unknown_url", "no such endpoint: %s %s", q.Method, q.URL.Path)
+	})
+}
+
+// Close lets the replies in work end and ends the schedulers.
+func (s *Server) Close() {
+	for _, m := range s.models {
+		m.sched.close()
+	}
+}
+
+// Serve answers on a listener until ctx ends; then it takes no more requests and lets those in work end, for at most
+// grace.
+func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration) error {
+	h := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(s.opts.Log.Handler(), slog.LevelDebug)}
+	failed := make(chan error, 1)
+	go func() { failed <- h.Serve(l) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	s.opts.Log.Info("shutting down")
+	end, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if err := h.Shutdown(end); err != nil {
+		return errors.Join(fmt.Errorf("serve: replies were cut off: %w", err), h.Close())
+	}
+	return nil
+}
+
+// note is what a request's log line tells beside the path.
+type note struct {
+	model              string
+	prompt, completion int
+	gone               bool // the client left before the end
+}
+
+type noteKey struct{}
+
+func noted(q *http.Request) *note {
+	n, _ := q.Context().Value(noteKey{}).(*note)
+	return n
+}
+
+// recorder remembers a response's status and when its first byte went out.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	first  time.Time
+}
+
+// Unwrap lets http.ResponseController through.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	if r.first.IsZero() {
+		r.first = time.Now()
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+	n := &note{}
+	began := time.Now()
+	rec := &recorder{ResponseWriter: w}
+	q = q.WithContext(context.WithValue(q.Context(), noteKey{}, n))
+	s.mux.ServeHTTP(rec, q)
+	line := []any{"method", q.Method, "path", q.URL.Path, "status", rec.status, "ms", time.Since(began).Milliseconds()}
+	if !rec.first.IsZero() {
+		line = append(line, "first_ms", rec.first.Sub(began).Milliseconds())
+	}
+	if n.model != "" {
+		line = append(line, "model", n.model, "prompt_tokens", n.prompt, "completion_tokens", n.completion)
+	}
+	if n.gone {
+		line = append(line, "gone", true)
+	}
+	s.opts.Log.Info("request", line...)
+}
+
+// handle adds an endpoint.
+func (s *Server) handle(pattern string, guarded bool, f func(http.ResponseWriter, *http.Request) *apiError) {
+	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, q *http.Request) {
+		if guarded && !s.admits(q) {
+			e := fault(http.StatusUnauthorized, authentication, "invalid_api_key", "missing or wrong API key; send it as Authorization: Bearer KEY")
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			e.write(w)
+			return
+		}
+		if e := f(w, q); e != nil {
+			e.write(w)
+		}
+	})
+}
+
+// admits compares the request's key with all keys in the same time, whether one fits or not.
+func (s *Server) admits(q *http.Request) bool {
+	if len(s.keys) == 0 {
+		return true
+	}
+	key, ok := strings.CutPrefix(q.Header.Get("Authorization"), "Bearer ")
+	sum, fits := sha256.Sum256([]byte(key)), 0
+	for _, k := range s.keys {
+		fits |= subtle.ConstantTimeCompare(sum[:], k[:])
+	}
+	return ok && fits == 1
+}
+
+// body reads a request's JSON object.
+func (s *Server) body(w http.ResponseWriter, q *http.Request) (*fields, *apiError) {
+	// The deadline is for the body alone: one that went on would end the reply.
+	control := http.NewResponseController(w)
+	control.SetReadDeadline(time.Now().Add(bodyTimeout))
+	b, err := io.ReadAll(http.MaxBytesReader(w, q.Body, s.opts.MaxBody))
+	control.SetReadDeadline(time.Time{})
+	var big *http.MaxBytesError
+	switch {
+	case errors.As(err, &big):
+		return nil, fault(http.StatusRequestEntityTooLarge, invalidRequest, "body_too_large", "the body is longer than %d bytes", s.opts.MaxBody)
+	case err != nil:
+		return nil, fault(http.StatusBadRequest, invalidRequest, "", "the body could not be read: %v", err)
+	}
+	return readFields(b)
+}
+
+func (s *Server) model(name string) *Model {
+	for _, m := range s.models {
+		if m.ID == name {
+			return m
+		}
+	}
+	return nil
+}
+
+// card is a model in a list.
+type card struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`
+	Created int64  `json:"created"`
+	Owner   string `json:"owned_by"`
+	Context int    `json:"max_model_len"`
+}
+
+func (m *Model) card() card {
+	return card{m.ID, "model", m.Created.Unix(), "danlu", m.Runner.Context()}
+}
+
+func (s *Server) list(w http.ResponseWriter, _ *http.Request) *apiError {
+	cards := []card{}
+	for _, m := range s.models {
+		cards = append(cards, m.card())
+	}
+	writeJSON(w, map[string]any{"object": "list", "data": cards})
+	return nil
+}
+
+func (s *Server) show(w http.ResponseWriter, q *http.Request) *apiError {
+	m := s.model(q.PathValue("name"))
+	if m == nil {
+		return fault(http.StatusNotFound, invalidRequest, "model_not_found", "the model %q does not exist", q.PathValue("name"))
+	}
+	writeJSON(w, m.card())
+	return nil
+}
+
+// newID is a random name.
+func newID() string {
+	var b [12]byte
+	rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
