@@ -1,0 +1,98 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Layout is how a model is cut over cards: TP cards share each matrix, PP groups of them hold successive layers, and DP
+// such copies work on different texts. FSDP: the copies hold a part of weights, gradients and optimiser each.
+type Layout struct {
+	DP   int  `json:"dp"`
+	FSDP bool `json:"fsdp"`
+	TP   int  `json:"tp"`
+	PP   int  `json:"pp"`
+}
+
+// GPUs is the number of cards.
+func (l Layout) GPUs() int { return l.DP * l.TP * l.PP }
+
+func (l Layout) String() string {
+	name := "dp"
+	if l.FSDP {
+		name = "fsdp"
+	}
+	return fmt.Sprintf("%s %d · tp %d · pp %d", name, l.DP, l.TP, l.PP)
+}
+
+// layouts lists the ways to use n cards, those with the least communication first: copies, then shards, then matrices cut
+// within a node by heads, then stages of layers.
+func (q *Request) layouts(n int) []Layout {
+	var list []Layout
+	for tp := 1; tp <= min(n, q.GPU.PerNode); tp++ {
+		if n%tp != 0 || q.shape.Heads%tp != 0 {
+			continue
+		}
+		for pp := 1; pp <= min(n/tp, q.shape.Layers); pp++ {
+			if n/tp%pp != 0 || q.shape.Layers%pp != 0 {
+				continue
+			}
+			l := Layout{DP: n / tp / pp, TP: tp, PP: pp}
+			if q.Task == Inference && l.DP > q.Batch {
+				continue // a copy without a text
+			}
+			list = append(list, l)
+			if l.FSDP = l.DP > 1; l.FSDP && q.Task != Inference {
+				list = append(list, l)
+			}
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Layout) int {
+		rank := func(l Layout) int {
+			r := l.PP<<20 + l.TP<<1
+			if l.FSDP {
+				r++
+			}
+			return r
+		}
+		return rank(a) - rank(b)
+	})
+	return list
+}
+
+// place finds the first layout of n cards that fits, or the one that comes nearest.
+func (q *Request) place(n int) (best Layout, m Memory, fits bool, err error) {
+	for _, l := range q.layouts(n) {
+		now, err := q.memory(l)
+		if err != nil {
+			return best, m, false, err
+		}
+		if now.Total <= q.GPU.Memory() {
+			return l, now, true, nil
+		}
+		if m.Total == 0 || now.Total < m.Total {
+			best, m = l, now
+		}
+	}
+	if m.Total == 0 {
+		return best, m, false, fmt.Errorf("plan: gpus: %d cards cannot share %s: want a number whose factors divide its %d heads and %d layers", n, q.shape.Name, q.shape.Heads, q.shape.Layers)
+	}
+	return best, m, false, nil
+}
+
+// maxGPUs bounds the search for a number of cards.
+const maxGPUs = 1 << 16
+
+// fewest finds the smallest number of cards that fits among the powers of two.
+func (q *Request) fewest() (l Layout, m Memory, fits bool, err error) {
+	for n := 1; n <= maxGPUs; n *= 2 {
+		if l, m, fits, err = q.place(n); fits {
+			return l, m, fits, nil
+		}
+		if err != nil && n == 1 {
+			return l, m, fits, err
+		}
+	}
+	l, m, fits, err = q.place(1)
+	return l, m, fits, err
+}
