@@ -193,6 +193,9 @@ func (r *Runner) Sequences() int { return r.opts.Sequences }
 // Room is the number of tokens that the free pages of the cache take.
 func (r *Runner) Room() int { return len(r.free) * r.opts.PageLen }
 
+// Capacity is the number of tokens that all pages of the cache take.
+func (r *Runner) Capacity() int { return r.opts.Pages * r.opts.PageLen }
+
 // Info is the model's.
 func (r *Runner) Info() family.Info { return r.model.Info() }
 

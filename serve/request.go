@@ -32,20 +32,32 @@ type request struct {
 	unended  bool    // ignore_eos
 }
 
+// named reads the name of the model that a request is for; nil where there is none, which f tells. A server of one model
+// needs no name.
+func (s *Server) named(f *fields) *Model {
+	var name string
+	given := read(f, "model", "a string", &name)
+	if f.err != nil {
+		return nil
+	}
+	if !given && len(s.models) == 1 {
+		return s.models[0]
+	}
+	m := s.model(name)
+	if m == nil {
+		e := fault(http.StatusNotFound, invalidRequest, "model_not_found", "the model %q does not exist; /v1/models lists those that do", name)
+		param := "model"
+		e.Param = &param
+		f.fail(e)
+	}
+	return m
+}
+
 // common reads the fields of every completion.
 func (s *Server) common(f *fields) *request {
 	r := &request{n: 1, probs: -1}
-	var name string
-	if read(f, "model", "a string", &name); name != "" || len(s.models) > 1 {
-		if r.model = s.model(name); r.model == nil {
-			e := fault(http.StatusNotFound, invalidRequest, "model_not_found", "the model %q does not exist; /v1/models lists those that do", name)
-			param := "model"
-			e.Param = &param
-			f.fail(e)
-			return r
-		}
-	} else {
-		r.model = s.models[0]
+	if r.model = s.named(f); r.model == nil {
+		return r
 	}
 	f.bool("stream", &r.stream)
 	r.streamOptions(f)

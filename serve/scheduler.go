@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"danlu/generate"
 	"danlu/kernel"
@@ -32,6 +33,8 @@ type job struct {
 	ended chan struct{} // closed when the reply has ended; stop and err hold from then on
 	stop  generate.Stop
 	err   error
+
+	came, began, first, last time.Time // submitted, first in work, first token, newest token
 
 	seq     *generate.Sequence
 	sampler *generate.Sampler
@@ -60,8 +63,9 @@ var errClosed = errors.New("serve: the server is shutting down")
 // scheduler owns a runner and extends all replies in work in each pass. A reply depends on its own request and the
 // weights only.
 type scheduler struct {
-	runner *generate.Runner
-	queue  int // most jobs that wait
+	runner  *generate.Runner
+	metrics *metrics
+	queue   int // most jobs that wait
 
 	mu      sync.Mutex
 	waiting []*job
@@ -74,7 +78,7 @@ type scheduler struct {
 }
 
 func newScheduler(r *generate.Runner, queue int) *scheduler {
-	s := &scheduler{runner: r, queue: queue, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	s := &scheduler{runner: r, metrics: newMetrics(), queue: queue, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	go s.loop()
 	return s
 }
@@ -90,7 +94,7 @@ func (s *scheduler) submit(jobs ...*job) error {
 		return errQueueFull
 	}
 	for _, j := range jobs {
-		j.ended = make(chan struct{})
+		j.ended, j.came = make(chan struct{}), time.Now()
 		j.seen, j.sampler = slices.Clone(j.req.Prompt), generate.NewSampler(j.req.Sampling)
 	}
 	s.waiting = append(s.waiting, jobs...)
@@ -126,6 +130,7 @@ func (s *scheduler) loop() {
 	for {
 		s.leave()
 		s.join()
+		s.metrics.fill(s.runner)
 		if len(s.live) == 0 {
 			s.mu.Lock()
 			over := s.closed && len(s.waiting) == 0
@@ -158,6 +163,7 @@ func (s *scheduler) leave() {
 			s.runner.Close(j.seq)
 			j.seq = nil
 		}
+		s.metrics.left(j)
 		close(j.ended)
 		return true
 	}
@@ -181,6 +187,9 @@ func (s *scheduler) join() {
 			return // leave takes it away
 		}
 		s.waiting = s.waiting[1:]
+		if j.began.IsZero() {
+			j.began = time.Now()
+		}
 		s.runner.Next(j.seq, j.seen, 0) // finds the prefix
 		if j.seq.Prefix > s.runner.Chunk() {
 			j.err = fmt.Errorf("serve: a prompt of %d tokens that see each other does not fit a pass of %d", j.seq.Prefix, s.runner.Chunk())
@@ -224,7 +233,11 @@ func (s *scheduler) pass() error {
 	for i, j := range drawing {
 		j.logits = logits[i]
 	}
-	each(drawing, func(j *job) { j.draw(s.runner.Context()) })
+	now := time.Now()
+	each(drawing, func(j *job) {
+		s.metrics.drew(j, now)
+		j.draw(s.runner.Context())
+	})
 	return nil
 }
 
@@ -299,6 +312,9 @@ func (s *scheduler) suspend(j *job) {
 	s.waiting = slices.Insert(s.waiting, 0, j)
 	s.running = len(s.live)
 	s.mu.Unlock()
+	s.metrics.mu.Lock()
+	s.metrics.suspended++
+	s.metrics.mu.Unlock()
 }
 
 // draw samples the next token and says whether the reply ends with it.

@@ -99,6 +99,9 @@ func (s *Server) routes() {
 	s.handle("GET /v1/models/{name...}", true, s.show)
 	s.handle("POST /v1/chat/completions", true, s.chat)
 	s.handle("POST /v1/completions", true, s.completions)
+	s.handle("POST /tokenize", true, s.tokenize)
+	s.handle("POST /detokenize", true, s.detokenize)
+	s.handle("GET /metrics", true, s.metrics)
 	s.handle("/", false, func(_ http.ResponseWriter, q *http.Request) *apiError {
 		return fault(http.StatusNotFound, invalidRequest, "unknown_url", "no such endpoint: %s %s", q.Method, q.URL.Path)
 	})

@@ -10,12 +10,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"danlu/chat"
+	"danlu/chat/jinja"
 	"danlu/engine/cpu"
 	"danlu/family"
 	"danlu/generate"
@@ -506,6 +508,59 @@ func TestReplySplits(t *testing.T) {
 	}
 	if r.reasoning == 0 || r.reasoning >= r.tokens {
 		t.Errorf("%d of %d tokens are thoughts", r.reasoning, r.tokens)
+	}
+}
+
+func TestTokenize(t *testing.T) {
+	s, h := tinyServer(t, Options{}, generate.Options{Context: 64})
+	tokens := func(body string) (ids []int32, words []string) {
+		status, text := post(t, h.URL+"/tokenize", body)
+		var out struct {
+			Tokens []int32  `json:"tokens"`
+			Words  []string `json:"token_strs"`
+			Count  int      `json:"count"`
+		}
+		if err := json.Unmarshal([]byte(text), &out); status != http.StatusOK || err != nil || out.Count != len(out.Tokens) || out.Count == 0 {
+			t.Fatalf("%s: %d %s", body, status, text)
+		}
+		return out.Tokens, out.Words
+	}
+	ids, words := tokens(`{"model":"tiny","prompt":"one 二","add_special_tokens":false,"return_token_strs":true}`)
+	list, _ := json.Marshal(ids)
+	if status, text := post(t, h.URL+"/detokenize", fmt.Sprintf(`{"tokens":%s}`, list)); status != http.StatusOK || strings.TrimSpace(text) != `{"prompt":"one 二"}` || len(words) != len(ids) {
+		t.Errorf("%v (%q) is %d %s", ids, words, status, text)
+	}
+	ids, _ = tokens(`{"messages":[{"role":"user","content":"one"}]}`)
+	p, err := s.models[0].Dialect.Prompt(&chat.Conversation{Open: true, Messages: []*jinja.Dict{chat.NewMessage(chat.User, "one")}})
+	if err != nil || !slices.Equal(ids, p.IDs) {
+		t.Errorf("want %v, got %v (%v)", p.IDs, ids, err)
+	}
+	for path, body := range map[string]string{"/tokenize": `{}`, "/detokenize": `{"tokens":[-1]}`} {
+		if status, text := post(t, h.URL+path, body); status != http.StatusBadRequest {
+			t.Errorf("%s %s: %d %s", path, body, status, text)
+		}
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	_, h := tinyServer(t, Options{}, generate.Options{Context: 64, Sequences: 2})
+	u := ask(t, h.URL+"/v1/chat/completions", chatBody("go", `,"max_tokens":5,"ignore_eos":true,"n":2`)).Usage
+	r, err := http.Get(h.URL + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int{"generation_tokens_total{%s}": 10, "prompt_tokens_total{%s}": 2 * u.Prompt, `request_success_total{%s,finished_reason="length"}`: 2,
+		`request_success_total{%s,finished_reason="abort"}`: 0, "time_to_first_token_seconds_count{%s}": 2, "inter_token_latency_seconds_count{%s}": 8,
+		`e2e_request_latency_seconds_bucket{%s,le="+Inf"}`: 2, "num_requests_waiting{%s}": 0} {
+		line := fmt.Sprintf("\ndanlu:"+name+" %d\n", `model_name="tiny"`, want)
+		if !strings.Contains(string(b), line) {
+			t.Errorf("no line %q in\n%s", line, b)
+		}
 	}
 }
 
