@@ -34,7 +34,7 @@ func (q *Request) layouts(n int) []Layout {
 			continue
 		}
 		for pp := 1; pp <= min(n/tp, q.shape.Layers); pp++ {
-			if n/tp%pp != 0 || q.shape.Layers%pp != 0 {
+			if n/tp%pp != 0 {
 				continue
 			}
 			l := Layout{DP: n / tp / pp, TP: tp, PP: pp}
@@ -75,7 +75,7 @@ func (q *Request) place(n int) (best Layout, m Memory, fits bool, err error) {
 		}
 	}
 	if m.Total == 0 {
-		return best, m, false, fmt.Errorf("plan: gpus: %d cards cannot share %s: want a number whose factors divide its %d heads and %d layers", n, q.shape.Name, q.shape.Heads, q.shape.Layers)
+		return best, m, false, fmt.Errorf("plan: gpus: %d cards cannot share %s with %d text(s): its %d heads are cut evenly and a stage has at least one of its %d layers; want a larger batch or another number", n, q.shape.Name, q.Batch, q.shape.Heads, q.shape.Layers)
 	}
 	return best, m, false, nil
 }
@@ -89,8 +89,8 @@ func (q *Request) fewest() (l Layout, m Memory, fits bool, err error) {
 		if l, m, fits, err = q.place(n); fits {
 			return l, m, fits, nil
 		}
-		if err != nil && n == 1 {
-			return l, m, fits, err
+		if err != nil {
+			break // no more cards can share the work
 		}
 	}
 	l, m, fits, err = q.place(1)

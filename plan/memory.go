@@ -75,7 +75,8 @@ func (q *Request) memory(l Layout) (Memory, error) {
 	if err != nil {
 		return total, err
 	}
-	split := float64(l.TP * l.PP)
+	stage := float64(ceil(s.Layers, l.PP)) / float64(s.Layers) // of the model, on the cards of the largest stage
+	split := float64(l.TP) / stage
 	shard := split
 	if l.FSDP {
 		shard *= float64(l.DP)
@@ -92,13 +93,13 @@ func (q *Request) memory(l Layout) (Memory, error) {
 			width = 2 // the formula counts 16-bit activations
 		}
 		// Of 1F1B's first stage: as many micro-batches are under way as there are stages, each with its share of layers.
-		activations = width * s.activations(q.Checkpointing, q.Context, q.Batch) * float64(s.Layers) / tp
+		activations = width * s.activations(q.Checkpointing, q.Context, q.Batch) * float64(l.PP*ceil(s.Layers, l.PP)) / tp
 		if q.Checkpointing == KeepInput { // and the layer that is computed again
 			activations += width * s.activations(Selective, q.Context, q.Batch) / tp
 		}
 		temporary = 2 * 4 * tokens * float64(s.Vocab) / tp // float32 logits and their gradient
 		if l.FSDP {
-			temporary += 2 * st.weights / split / float64(s.Layers) * float64(l.PP) // the layers whose parts are together
+			temporary += 2 * st.weights / tp / float64(s.Layers) // the two layers whose parts are together
 		}
 		if q.Task == RLHF {
 			cache = float64(q.Batch) * q.cachePerText(l)
@@ -109,14 +110,17 @@ func (q *Request) memory(l Layout) (Memory, error) {
 	for _, x := range m {
 		used += x
 	}
-	total = Memory{int64(m[0]), int64(m[1]), int64(m[2]), int64(m[3]), int64(m[4]), int64(m[5]), int64(reserve(used)), 0}
+	total = Memory{whole(m[0]), whole(m[1]), whole(m[2]), whole(m[3]), whole(m[4]), whole(m[5]), whole(reserve(used)), 0}
 	total.Total = total.Weights + total.Gradients + total.Optimizer + total.Activations + total.KVCache + total.Temporary + total.Reserved
 	return total, nil
 }
 
 // cachePerText is what one text's cache takes on a card. Cards beyond the key heads hold copies.
 func (q *Request) cachePerText(l Layout) float64 {
-	return float64(q.Context) * q.shape.cacheBytes(dtype.BF16) / float64(min(l.TP, q.shape.CacheCuts)*l.PP)
+	return float64(q.Context) * q.shape.cacheBytes(dtype.BF16) / float64(min(l.TP, q.shape.CacheCuts)) * float64(ceil(q.shape.Layers, l.PP)) / float64(q.shape.Layers)
 }
+
+// whole rounds to bytes; what no machine has is cut so that sums stay within 64 bits.
+func whole(bytes float64) int64 { return int64(min(bytes, 1<<59)) }
 
 func ceil(a, b int) int { return (a + b - 1) / b }

@@ -126,7 +126,7 @@ func TestLayouts(t *testing.T) {
 		t.Fatalf("%v", list)
 	}
 	for _, l := range list {
-		if l.GPUs() != 96 || q.shape.Heads%l.TP != 0 || q.shape.Layers%l.PP != 0 || l.TP > q.GPU.PerNode {
+		if l.GPUs() != 96 || q.shape.Heads%l.TP != 0 || l.PP > q.shape.Layers || l.TP > q.GPU.PerNode {
 			t.Errorf("%v", l)
 		}
 	}
@@ -157,6 +157,31 @@ func TestBadRequests(t *testing.T) {
 		if _, err := New(c.q); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%+v: %v, want %q", c.q, err, c.want)
 		}
+	}
+}
+
+// TestExtremes: what no machine has is refused by its size, not by an overflow.
+func TestExtremes(t *testing.T) {
+	for _, task := range Tasks {
+		p, err := New(Request{Model: "2000B", Task: task, Context: maxContext, Batch: maxBatch, GPUs: 1, GPU: card(t, "a10")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m := p.Memory; p.Fits || min(m.Weights, m.Activations, m.KVCache, m.Temporary, m.Reserved) < 0 || m.Total < 1<<59 || !(p.TokensPerS >= 0) {
+			t.Errorf("%s: %+v", task, p)
+		}
+	}
+}
+
+// TestUnevenStages: 61 layers are cut into stages of which the largest has to fit.
+func TestUnevenStages(t *testing.T) {
+	p, err := New(Request{Model: "deepseek-v3", Task: Inference, GPU: card(t, "A100-80GB")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stage := (61 + p.Layout.PP - 1) / p.Layout.PP
+	if want := float64(p.Whole.Weights) * float64(stage) / 61 / float64(p.Layout.TP); !p.Fits || p.Layout.PP < 2 || !(math.Abs(float64(p.Memory.Weights)-want) < 2) {
+		t.Errorf("%v: %d bytes of weights, want %.0f", p.Layout, p.Memory.Weights, want)
 	}
 }
 
