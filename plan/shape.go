@@ -31,6 +31,7 @@ type Shape struct {
 	CacheCuts int   // cards over which matrix parallelism can spread the KV cache: the key heads, 1 where one vector serves all heads
 	attention int64 // over all layers, heads times the sum of the widths of a key and a value
 	model     family.Model
+	adapters  map[int]int64 // sizes of adapters by rank
 }
 
 // Open reads the shape of a preset, a model folder, a config.json, a GGUF file, or of a size such as "7B".
@@ -108,7 +109,7 @@ func measure(name string, m family.Model) (*Shape, error) {
 		return nil, err
 	}
 	info := m.Info()
-	s := &Shape{Facts: facts, Name: name, Layers: info.NumLayers, Hidden: info.HiddenSize, Vocab: info.VocabSize, Context: info.MaxPosition, model: m}
+	s := &Shape{Facts: facts, Name: name, Layers: info.NumLayers, Hidden: info.HiddenSize, Vocab: info.VocabSize, Context: info.MaxPosition, model: m, adapters: map[int]int64{}}
 	modules, err := family.Modules(m)
 	if err != nil {
 		return nil, err
@@ -155,11 +156,18 @@ func (s *Shape) attentionFLOPs(context int) float64 {
 
 // adapterParams is the number of values of a low-rank adapter on every linear layer.
 func (s *Shape) adapterParams(rank int) (int64, error) {
+	if n, ok := s.adapters[rank]; ok {
+		return n, nil
+	}
 	set, err := adapter.Resolve(adapter.AllLinear(rank), s.model)
 	if err != nil {
 		return 0, err
 	}
-	return set.Params()
+	n, err := set.Params()
+	if err == nil {
+		s.adapters[rank] = n
+	}
+	return n, err
 }
 
 // cacheBytes is what one token takes in the KV cache, in type d.

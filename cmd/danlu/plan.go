@@ -38,6 +38,7 @@ func (f *planFlags) card() (*hardware.GPU, error) {
 func newPlan(o *options) *cobra.Command {
 	var q plan.Request
 	var on planFlags
+	var html string
 	cmd := &cobra.Command{
 		Use:   "plan RECIPE.yaml|MODEL [key=value ...]",
 		Short: locale.Text("Say what a model needs: memory, cards, time, cost, energy", "规划模型所需：显存、显卡、时间、费用、能耗"),
@@ -48,7 +49,8 @@ and batch; flags replace them. The status is 1 when the plan does not fit.`,
 		Example: `  danlu plan 7B --task qlora --gpu "RTX 4090"
   danlu plan llama-3-70b --task pretrain --gpu h100 --gpus 1024 --tokens 15e12
   danlu plan qwen3-32b --task inference --precision int4 --context 8192 --batch 16 --json
-  danlu plan my.yaml --gpu a6000`,
+  danlu plan my.yaml --gpu a6000
+  danlu plan 7B --task lora --html plan.html`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := planRecipe(cmd, &q, args); err != nil {
@@ -57,6 +59,12 @@ and batch; flags replace them. The status is 1 when the plan does not fit.`,
 			var err error
 			if q.GPU, err = on.card(); err != nil {
 				return err
+			}
+			if html != "" {
+				if o.json {
+					return fmt.Errorf("--html and --json: want one of them")
+				}
+				return atomicfile.Write(html, func(w io.Writer) error { return plan.WritePage(w, q) })
 			}
 			p, err := plan.New(q)
 			if err != nil {
@@ -84,6 +92,7 @@ and batch; flags replace them. The status is 1 when the plan does not fit.`,
 	f.IntVar(&q.GPUs, "gpus", 0, locale.Text("number of cards (default the fewest that fit)", "显卡数（默认取能放下的最少卡数）"))
 	f.Float64Var(&q.Price, "price", 0, locale.Text("dollars for a card and hour (default the table's assumption)", "每卡每小时美元价格（默认取表中的假设值）"))
 	f.BoolVar(&o.json, "json", false, locale.Text("print JSON", "输出 JSON"))
+	f.StringVar(&html, "html", "", locale.Text("write a page with sliders into this file instead", "改为把带滑块的网页写入该文件"))
 	on.add(f)
 	cmd.AddCommand(newPlanTable(o), newPlanPipeline(o))
 	return cmd

@@ -58,6 +58,13 @@ func TestPlan(t *testing.T) {
 			t.Errorf("%s: status %d, %q", c.args, status, errs)
 		}
 	}
+	page := filepath.Join(t.TempDir(), "plan.html")
+	if status, out, errs = execute(t, "plan", recipe, "--html", page); status != exitOK || out != "" {
+		t.Errorf("status %d\n%s%s", status, out, errs)
+	}
+	if data, err := os.ReadFile(page); err != nil || !strings.Contains(string(data), "qwen3-8b") {
+		t.Errorf("%v", err)
+	}
 	svg := filepath.Join(t.TempDir(), "p.svg")
 	if status, out, errs = execute(t, "plan", "pipeline", "--schedule", "DualPipe", "--ranks", "8", "--micro-batches", "20", "--svg", svg); status != exitOK || !strings.Contains(out, "6 by the published formula") {
 		t.Errorf("status %d\n%s%s", status, out, errs)
