@@ -6,12 +6,14 @@ import (
 )
 
 // Layout is how a model is cut over cards: TP cards share each matrix, PP groups of them hold successive layers, and DP
-// such copies work on different texts. FSDP: the copies hold a part of weights, gradients and optimiser each.
+// such copies work on different texts. FSDP: the copies hold a part of weights, gradients and optimiser each. Of these, EP
+// cards share the experts of each layer: tokens travel to the experts instead of experts to the tokens.
 type Layout struct {
 	DP   int  `json:"dp"`
 	FSDP bool `json:"fsdp"`
 	TP   int  `json:"tp"`
 	PP   int  `json:"pp"`
+	EP   int  `json:"ep"`
 }
 
 // GPUs is the number of cards.
@@ -22,7 +24,11 @@ func (l Layout) String() string {
 	if l.FSDP {
 		name = "fsdp"
 	}
-	return fmt.Sprintf("%s %d · tp %d · pp %d", name, l.DP, l.TP, l.PP)
+	text := fmt.Sprintf("%s %d · tp %d · pp %d", name, l.DP, l.TP, l.PP)
+	if l.EP > 1 {
+		text += fmt.Sprintf(" · ep %d", l.EP)
+	}
+	return text
 }
 
 // layouts lists the ways to use n cards, those with the least communication first: copies, then shards, then matrices cut
@@ -37,12 +43,13 @@ func (q *Request) layouts(n int) []Layout {
 			if n/tp%pp != 0 {
 				continue
 			}
-			l := Layout{DP: n / tp / pp, TP: tp, PP: pp}
+			l := Layout{DP: n / tp / pp, TP: tp, PP: pp, EP: 1}
 			if q.Task == Inference && l.DP > q.Batch {
 				continue // a copy without a text
 			}
 			list = append(list, l)
 			if l.FSDP = l.DP > 1; l.FSDP && q.Task != Inference {
+				l.EP = commonFactor(l.DP, q.shape.Experts)
 				list = append(list, l)
 			}
 		}
@@ -58,6 +65,17 @@ func (q *Request) layouts(n int) []Layout {
 		return rank(a) - rank(b)
 	})
 	return list
+}
+
+// commonFactor is the largest number of cards that divides both; 1 where there are no experts.
+func commonFactor(cards, experts int) int {
+	if experts == 0 {
+		return 1
+	}
+	for experts != 0 {
+		cards, experts = experts, cards%experts
+	}
+	return cards
 }
 
 // place finds the first layout of n cards that fits, or the one that comes nearest.

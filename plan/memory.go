@@ -99,7 +99,9 @@ func (q *Request) memory(l Layout) (Memory, error) {
 		}
 		temporary = 2 * 4 * tokens * float64(s.Vocab) / tp // float32 logits and their gradient
 		if l.FSDP {
-			temporary += 2 * st.weights / tp / float64(s.Layers) // the two layers whose parts are together
+			routed := float64(s.Routed) / float64(s.ParamsTotal)
+			together := st.weights * (1 - routed + routed/float64(l.EP))
+			temporary += 2 * together / tp / float64(s.Layers) // two layers whose parts are together, but for other cards' experts
 		}
 		if q.Task == RLHF {
 			cache = float64(q.Batch) * q.cachePerText(l)

@@ -152,7 +152,7 @@ func New(q Request) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.Whole, err = q.memory(Layout{DP: 1, TP: 1, PP: 1}); err != nil {
+	if p.Whole, err = q.memory(Layout{DP: 1, TP: 1, PP: 1, EP: 1}); err != nil {
 		return nil, err
 	}
 	p.GPUs = p.Layout.GPUs()

@@ -122,7 +122,7 @@ func TestLayouts(t *testing.T) {
 		t.Fatal(err)
 	}
 	list := q.layouts(96)
-	if len(list) == 0 || list[0] != (Layout{DP: 96, TP: 1, PP: 1}) {
+	if len(list) == 0 || list[0] != (Layout{DP: 96, TP: 1, PP: 1, EP: 1}) {
 		t.Fatalf("%v", list)
 	}
 	for _, l := range list {
@@ -170,6 +170,41 @@ func TestExtremes(t *testing.T) {
 		if m := p.Memory; p.Fits || min(m.Weights, m.Activations, m.KVCache, m.Temporary, m.Reserved) < 0 || m.Total < 1<<59 || !(p.TokensPerS >= 0) {
 			t.Errorf("%s: %+v", task, p)
 		}
+	}
+}
+
+// TestExperts: cards that share experts hold only their own together, of what a dense layout of the same cards gathers.
+func TestExperts(t *testing.T) {
+	q := Request{Model: "qwen3-235b-a22b", Task: Full, GPU: card(t, "h100"), GPUs: 96}
+	if err := q.complete(); err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, l := range q.layouts(96) {
+		if l.DP%l.EP != 0 || q.shape.Experts%l.EP != 0 {
+			t.Errorf("%v of %d experts", l, q.shape.Experts)
+		}
+		if l.EP == 1 {
+			continue
+		}
+		found = true
+		dense := l
+		dense.EP = 1
+		with, err := q.memory(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		without, err := q.memory(dense)
+		if err != nil {
+			t.Fatal(err)
+		}
+		saved := 2 * 2 * float64(q.shape.Routed) * (1 - 1/float64(l.EP)) / float64(l.TP) / float64(q.shape.Layers)
+		if got := float64(without.Temporary - with.Temporary); with.Weights != without.Weights || !(math.Abs(got-saved) < 2) {
+			t.Errorf("%v: %.0f bytes saved, want %.0f", l, got, saved)
+		}
+	}
+	if !found {
+		t.Error("no layout shares experts")
 	}
 }
 

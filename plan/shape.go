@@ -27,6 +27,8 @@ type Shape struct {
 	Context   int // tokens that the model is made for; 0: unknown
 	Heads     int
 	Matrices  int64 // values of the matrices that quantization packs: all but embedding, head and norms
+	Experts   int   // of a layer; 0: none
+	Routed    int64 // values of all experts' matrices
 	Widest    int   // width of the widest input of a matrix in a layer
 	CacheCuts int   // cards over which matrix parallelism can spread the KV cache: the key heads, 1 where one vector serves all heads
 	attention int64 // over all layers, heads times the sum of the widths of a key and a value
@@ -119,6 +121,12 @@ func measure(name string, m family.Model) (*Shape, error) {
 			s.Matrices += int64(mod.Weight.Type.Len())
 			s.Widest = max(s.Widest, mod.In)
 		}
+		if mod.Kind == nn.ExpertModule {
+			s.Routed += int64(mod.Weight.Type.Len())
+		}
+	}
+	if sparse, ok := m.(family.Sparse); ok {
+		s.Experts = sparse.NumExperts()
 	}
 	g, err := graph.Build(func(g *graph.Graph) { m.Hidden(nn.Inputs(g, nn.Float32, info.PositionRows, 1, 3)) })
 	if err != nil {
