@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -103,7 +104,9 @@ func detectRow(row *Row) (*Attr, error) {
 		return a, nil
 	}
 	if p := pick("instruction"); p != "" {
-		c := common(Columns{Prompt: p, Query: pick("input", "query"), Response: pick("output", "response", "completion"), History: pick("history"), KTOTag: tag})
+		// Columns that many records leave out are read where they appear, whatever the first record has.
+		c := common(Columns{Prompt: p, Query: cmp.Or(pick("input", "query"), "input"), Response: pick("output", "response", "completion"), History: "history", KTOTag: tag})
+		c.System = cmp.Or(c.System, "system")
 		if ranking {
 			c.Chosen, c.Rejected = chosen, rejected
 		}
