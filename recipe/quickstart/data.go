@@ -12,11 +12,20 @@ import (
 	"danlu/data/corpus"
 )
 
-// Documents and requests of a round: enough for its steps without seeing one twice.
+// Documents and conversations of a round: enough for its steps without seeing one twice.
 const (
-	documents = 65000
-	requests  = 18000
+	documents     = 65000
+	conversations = 16000
 )
+
+// conversation is what number i consists of: in turn one request and two.
+func conversation(i uint64) []corpus.Turn {
+	at := 3 * (i / 2)
+	if i%2 == 0 {
+		return []corpus.Turn{corpus.TurnAt(corpus.Train, at)}
+	}
+	return []corpus.Turn{corpus.TurnAt(corpus.Train, at+1), corpus.TurnAt(corpus.Train, at+2)}
+}
 
 // write makes the training texts of a round. The generator is endless: each round gets texts of its own.
 func write(dir string, round int) error {
@@ -33,9 +42,12 @@ func write(dir string, round int) error {
 		Role    string `json:"role"`
 		Content string `json:"content"`
 	}
-	return lines(filepath.Join(dir, "chat.jsonl"), requests, func(i uint64) any {
-		t := corpus.TurnAt(corpus.Train, first*requests+i)
-		return map[string][]message{"messages": {{"user", t.Prompt}, {"assistant", t.Reply}}}
+	return lines(filepath.Join(dir, "chat.jsonl"), conversations, func(i uint64) any {
+		var talk []message
+		for _, t := range conversation(first*conversations + i) {
+			talk = append(talk, message{"user", t.Prompt}, message{"assistant", t.Reply})
+		}
+		return map[string][]message{"messages": talk}
 	})
 }
 

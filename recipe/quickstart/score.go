@@ -111,7 +111,7 @@ func (s Score) String() string {
 }
 
 // temperature at which stories are drawn.
-const temperature = 0.5
+const temperature = 0.3
 
 // Score asks for n stories, half in each language, and n additions.
 func (p *Pupil) Score(ctx context.Context, n int) (Score, error) {
@@ -132,8 +132,10 @@ func (p *Pupil) Score(ctx context.Context, n int) (Score, error) {
 	for i := range uint64(documents) {
 		learned[corpus.Document(corpus.Train, i)] = true
 	}
-	for i := range uint64(requests) {
-		learned[corpus.TurnAt(corpus.Train, i).Reply] = true
+	for i := range uint64(conversations) {
+		for _, t := range conversation(i) {
+			learned[t.Reply] = true
+		}
 	}
 	for i, text := range told {
 		if _, lang, err := corpus.ParseStory(text); err == nil && lang == corpus.Lang(i%2) {
