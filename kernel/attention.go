@@ -34,11 +34,11 @@ func QueryBlocks(t int) int { return (t + tokensQ - 1) / tokensQ }
 
 // ScratchAttention is the number of float32 values that one call of Forward or Backward needs.
 func (a *Attention) ScratchAttention(s int) int {
-	tile := 2 * tokensQ * tokensK
-	rows := tokensQ * (2*a.ValueDim + a.KeyDim + 4)
-	side := max(tokensK, a.KeyDim, a.ValueDim)
-	product := ScratchMatMul(side, side, side, 1)
-	return tile + rows + product + s*(a.KeyDim+a.ValueDim)
+	tiles := 3 * tileM * tileN
+	rows := a.Heads / a.KVHeads * tokensQ * (a.ValueDim + a.KeyDim + 2)
+	factors := ceilTo(tokensK, microM)*tokensQ + (tokensK+2*tokensQ)*ceilTo(a.KeyDim, microN) + (tokensK+2*tokensQ)*ceilTo(a.ValueDim, microN)
+	keys := ceilTo(s, tokensK) * (2*ceilTo(a.KeyDim, microN) + a.ValueDim)
+	return tiles + rows + factors + keys + s*(a.KeyDim+a.ValueDim) + tokensQ*(a.KeyDim+a.ValueDim+1) + a.ValueDim
 }
 
 // cut takes n values off the scratch.
@@ -67,25 +67,37 @@ func (a *Attention) keys(r *AttentionRow, q0, q1 int) (lo, hi int) {
 	return lo / tokensK * tokensK, hi
 }
 
-// scores fills the tile [q1-q0, k1-k0] with masked scores; unseen keys get -Inf.
-func (a *Attention) scores(r *AttentionRow, h, q0, q1, k0, k1 int, tile, scratch []float32) {
-	g := h / (a.Heads / a.KVHeads)
-	nq, nk := q1-q0, k1-k0
-	mm := MatMul{M: nq, N: nk, K: a.KeyDim, Round: a.Round}
-	mm.RunAlone(head(r.Q, q0, h*a.KeyDim), flip(head(r.K, k0, g*a.KeyDim)), dense(tile, nk), scratch)
-	for i := range nq {
-		row := tile[i*nk : (i+1)*nk]
-		if a.Scale != 1 {
-			scaleRow(row, row, a.Scale)
-		}
-		if a.Softcap != 0 {
-			Softcap(row, row, a.Softcap)
-		}
-		a.mask(r, h, q0+i, k0, row)
-	}
+// product is a product of factors that are packed apart from it. Those of queries and keys may be bfloat16 both.
+func (a *Attention) product(m, n, k int, halves bool) MatMul {
+	g := MatMul{M: m, N: n, K: k, Round: a.Round}
+	g.layout(a.Round || halves)
+	return g
 }
 
-// mask adds biases to a row of scores of keys k0, k0+1, ... and hides what query q does not see.
+// scores is the product of queries and keys.
+func (a *Attention) scores(r *AttentionRow, nq, nk int) MatMul {
+	return a.product(nq, nk, a.KeyDim, r.Q.BF16 != nil && r.K.BF16 != nil)
+}
+
+// seen finishes a row of products of query q with keys k0, k0+1, ...: it returns the leading ones, behind which no key is
+// seen; hidden ones among them are -Inf. Multiplied by factor, which is positive, they are scores.
+func (a *Attention) seen(r *AttentionRow, h, q, k0 int, row []float32) (scores []float32, factor float32) {
+	if a.Causal {
+		row = row[:min(max(0, max(q+r.S-r.T+1, r.Prefix)-k0), len(row))]
+	}
+	factor = a.Scale
+	if !(a.Scale > 0) || a.Softcap != 0 || r.Slopes != nil || r.Bias != nil {
+		scaleRow(row, row, a.Scale)
+		factor = 1
+	}
+	if a.Softcap != 0 {
+		Softcap(row, row, a.Softcap)
+	}
+	a.mask(r, h, q, k0, row)
+	return row, factor
+}
+
+// mask adds biases to a row of scores of keys k0, k0+1, ... and hides what lies outside of query q's window or segment.
 func (a *Attention) mask(r *AttentionRow, h, q, k0 int, row []float32) {
 	at := q + r.S - r.T
 	if r.Slopes != nil {
@@ -98,11 +110,6 @@ func (a *Attention) mask(r *AttentionRow, h, q, k0 int, row []float32) {
 		addRow(row, row, r.Bias[h*r.BiasStride+q*r.S+k0:][:len(row)])
 	}
 	hidden := float32(math.Inf(-1))
-	if a.Causal {
-		if from := max(0, max(at+1, r.Prefix)-k0); from < len(row) {
-			Fill(row[from:], hidden)
-		}
-	}
 	if a.Window > 0 {
 		Fill(row[:min(max(0, at-a.Window+1-k0), len(row))], hidden)
 	}
@@ -123,51 +130,69 @@ func maskRowPortable(x []float32, segments []int32, own int32) {
 	}
 }
 
-// Forward attends from the queries of tile block of head h: out gets a row of ValueDim per query (rows outRow apart) and
-// lse the logsumexp of each query of the head, [T]. A query that sees nothing gets zeros and -Inf.
-func (a *Attention) Forward(r *AttentionRow, h, block int, out Matrix, lse []float32, scratch []float32) {
+// Forward attends from the queries of a tile of the heads that share KV head g: out gets a row of ValueDim per query and
+// head and lse, [Heads, T], the logsumexp of each. A query that sees nothing gets zeros and -Inf.
+func (a *Attention) Forward(r *AttentionRow, g, block int, out Matrix, lse []float32, scratch []float32) {
 	q0 := block * tokensQ
 	q1 := min(q0+tokensQ, r.T)
-	nq, vd := q1-q0, a.ValueDim
-	tile := cut(&scratch, tokensQ*tokensK)
-	acc := cut(&scratch, tokensQ*vd)[:nq*vd]
-	top, sum := cut(&scratch, tokensQ)[:nq], cut(&scratch, tokensQ)[:nq]
+	nq, kd, vd := q1-q0, a.KeyDim, a.ValueDim
+	share := a.Heads / a.KVHeads
+	tile, sums := cut(&scratch, tileM*tileN), cut(&scratch, tileM*tileN)
+	acc := cut(&scratch, share*nq*vd)
+	top, sum := cut(&scratch, share*nq), cut(&scratch, share*nq)
+	queries, probs := cut(&scratch, share*tokensQ*kd), cut(&scratch, tokensQ*tokensK)
+	keys, values := cut(&scratch, tokensK*kd), cut(&scratch, tokensK*ceilTo(vd, microN))
 	Fill(acc, 0)
 	Fill(sum, 0)
 	Fill(top, float32(math.Inf(-1)))
-	g := h / (a.Heads / a.KVHeads)
+	for i := range share {
+		mm := a.scores(r, nq, tokensK)
+		mm.packLeft(queries[i*tokensQ*kd:], head(r.Q, q0, (g*share+i)*kd))
+	}
 	lo, hi := a.keys(r, q0, q1)
 	for k0 := lo; k0 < hi; k0 += tokensK {
-		k1 := min(k0+tokensK, hi)
-		nk := k1 - k0
-		a.scores(r, h, q0, q1, k0, k1, tile, scratch)
-		for i := range nq {
-			row := tile[i*nk : (i+1)*nk]
-			m := max32(top[i], maxOfRow(row))
-			if math.IsInf(float64(m), -1) {
-				Fill(row, 0)
-				continue
+		nk := min(k0+tokensK, hi) - k0
+		qk, pv := a.scores(r, nq, nk), a.product(nq, vd, nk, false)
+		qk.packRight(keys, flip(head(r.K, k0, g*kd)))
+		pv.packRight(values, head(r.V, k0, g*vd))
+		for i := range share {
+			h := g*share + i
+			qk.tile(tile, queries[i*tokensQ*kd:], keys, nq, nk)
+			for j := range nq {
+				at := i*nq + j
+				row := tile[j*tileN:][:nk]
+				scores, c := a.seen(r, h, q0+j, k0, row)
+				m := max32(top[at], c*maxOfRow(scores))
+				if math.IsInf(float64(m), -1) {
+					Fill(row, 0)
+					continue
+				}
+				if m > top[at] {
+					keep := exp32(top[at] - m) // 0 at first
+					sum[at] *= keep
+					scaleRow(acc[at*vd:(at+1)*vd], acc[at*vd:(at+1)*vd], keep)
+					top[at] = m
+				}
+				sum[at] += expScaledRow(scores, c, m)
+				Fill(row[len(scores):], 0)
 			}
-			if m > top[i] {
-				keep := exp32(top[i] - m) // 0 at first
-				sum[i] *= keep
-				scaleRow(acc[i*vd:(i+1)*vd], acc[i*vd:(i+1)*vd], keep)
-				top[i] = m
-			}
-			sum[i] += expSubRow(row, row, m)
+			pv.packLeft(probs, dense(tile, tileN))
+			pv.add(acc[i*nq*vd:], probs, values, sums)
 		}
-		mm := MatMul{M: nq, N: vd, K: nk, Accumulate: true, Round: a.Round}
-		mm.RunAlone(dense(tile, nk), head(r.V, k0, g*vd), dense(acc, vd), scratch)
 	}
-	for i := range nq {
-		row := acc[i*vd : (i+1)*vd]
-		if sum[i] > 0 {
-			scaleRow(row, row, 1/sum[i])
-			lse[q0+i] = top[i] + log32(sum[i])
-		} else {
-			lse[q0+i] = float32(math.Inf(-1))
+	for i := range share {
+		h := g*share + i
+		for j := range nq {
+			at := i*nq + j
+			row := acc[at*vd : (at+1)*vd]
+			l := float32(math.Inf(-1))
+			if sum[at] > 0 {
+				scaleRow(row, row, 1/sum[at])
+				l = top[at] + log32(sum[at])
+			}
+			lse[h*r.T+q0+j] = l
+			putRow(out, q0+j, h*vd, row)
 		}
-		putRow(out, q0+i, h*vd, row)
 	}
 }
 
@@ -195,10 +220,22 @@ func getRow(x []float32, m Matrix, row, column int) {
 // q, k and v; out and dout like Forward's out; lse is [Heads, T].
 func (a *Attention) Backward(r *AttentionRow, g int, out, dout Matrix, lse []float32, dq, dk, dv Matrix, scratch []float32) {
 	kd, vd := a.KeyDim, a.ValueDim
-	p, ds := cut(&scratch, tokensQ*tokensK), cut(&scratch, tokensQ*tokensK)
+	p, ds, sums := cut(&scratch, tileM*tileN), cut(&scratch, tileM*tileN), cut(&scratch, tileM*tileN)
 	sumQ, do := cut(&scratch, tokensQ*kd), cut(&scratch, tokensQ*vd)
 	o, delta := cut(&scratch, vd), cut(&scratch, tokensQ)
 	sumK, sumV := cut(&scratch, r.S*kd), cut(&scratch, r.S*vd)
+	queries, queriesRight := cut(&scratch, tokensQ*kd), cut(&scratch, tokensQ*ceilTo(kd, microN))
+	dos, dosRight := cut(&scratch, tokensQ*vd), cut(&scratch, tokensQ*ceilTo(vd, microN))
+	left := cut(&scratch, ceilTo(tokensK, microM)*tokensQ)
+	keys, keysRight, values := scratch, scratch[ceilTo(r.S, tokensK)*kd:], scratch[ceilTo(r.S, tokensK)*(kd+ceilTo(kd, microN)):]
+	for k0 := 0; k0 < r.S; k0 += tokensK {
+		nk := min(tokensK, r.S-k0)
+		qk, dov, dsk := a.scores(r, tokensQ, nk), a.product(tokensQ, nk, vd, false), a.product(tokensQ, kd, nk, false)
+		k, v := head(r.K, k0, g*kd), head(r.V, k0, g*vd)
+		qk.packRight(keys[k0*kd:], flip(k))
+		dov.packRight(values[k0*vd:], flip(v))
+		dsk.packRight(keysRight[k0*ceilTo(kd, microN):], k)
+	}
 	Fill(sumK, 0)
 	Fill(sumV, 0)
 	share := a.Heads / a.KVHeads
@@ -213,23 +250,30 @@ func (a *Attention) Backward(r *AttentionRow, g int, out, dout Matrix, lse []flo
 				delta[i] = dotRow(row, o)
 			}
 			Fill(sumQ[:nq*kd], 0)
+			q := head(r.Q, q0, h*kd)
+			qk, dov := a.scores(r, nq, tokensK), a.product(nq, tokensK, vd, false)
+			dsq, pdo := a.product(tokensK, kd, nq, false), a.product(tokensK, vd, nq, false)
+			qk.packLeft(queries, q)
+			dov.packLeft(dos, dense(do, vd))
+			dsq.packRight(queriesRight, q)
+			pdo.packRight(dosRight, dense(do, vd))
 			lo, hi := a.keys(r, q0, q1)
 			for k0 := lo; k0 < hi; k0 += tokensK {
-				k1 := min(k0+tokensK, hi)
-				nk := k1 - k0
-				a.scores(r, h, q0, q1, k0, k1, p, scratch)
-				mm := MatMul{M: nq, N: nk, K: vd, Round: a.Round}
-				mm.RunAlone(dense(do, vd), flip(head(r.V, k0, g*vd)), dense(ds, nk), scratch)
+				nk := min(k0+tokensK, hi) - k0
+				qk.tile(p, queries, keys[k0*kd:], nq, nk)
+				dov.tile(ds, dos, values[k0*vd:], nq, nk)
 				for i := range nq {
-					a.gradRow(p[i*nk:(i+1)*nk], ds[i*nk:(i+1)*nk], lse[h*r.T+q0+i], delta[i])
+					a.gradRow(r, h, q0+i, k0, p[i*tileN:][:nk], ds[i*tileN:][:nk], lse[h*r.T+q0+i], delta[i])
 				}
-				q := head(r.Q, q0, h*kd)
-				mm = MatMul{M: nq, N: kd, K: nk, Accumulate: true, Round: a.Round}
-				mm.RunAlone(dense(ds, nk), head(r.K, k0, g*kd), dense(sumQ, kd), scratch)
-				mm = MatMul{M: nk, N: kd, K: nq, Accumulate: true, Round: a.Round}
-				mm.RunAlone(flip(dense(ds, nk)), q, dense(sumK[k0*kd:], kd), scratch)
-				mm = MatMul{M: nk, N: vd, K: nq, Accumulate: true, Round: a.Round}
-				mm.RunAlone(flip(dense(p, nk)), dense(do, vd), dense(sumV[k0*vd:], vd), scratch)
+				dsk := a.product(nq, kd, nk, false)
+				dsk.packLeft(left, dense(ds, tileN))
+				dsk.deepRight(min(tokensK, r.S-k0))
+				dsk.add(sumQ, left, keysRight[k0*ceilTo(kd, microN):], sums)
+				dsq.M, pdo.M = nk, nk
+				dsq.packLeft(left, flip(dense(ds, tileN)))
+				dsq.add(sumK[k0*kd:], left, queriesRight, sums)
+				pdo.packLeft(left, flip(dense(p, tileN)))
+				pdo.add(sumV[k0*vd:], left, dosRight, sums)
 			}
 			for i := range nq {
 				putRow(dq, q0+i, h*kd, sumQ[i*kd:(i+1)*kd])
@@ -242,27 +286,41 @@ func (a *Attention) Backward(r *AttentionRow, g int, out, dout Matrix, lse []flo
 	}
 }
 
-// gradRow turns scores into probabilities and the cotangents of probabilities into those of raw scores.
-func (a *Attention) gradRow(p, ds []float32, lse, delta float32) {
+// gradRow turns products of query q with keys k0, k0+1, ... into probabilities and the cotangents of probabilities into
+// those of the products.
+func (a *Attention) gradRow(r *AttentionRow, h, q, k0 int, p, ds []float32, lse, delta float32) {
+	scores, c := a.seen(r, h, q, k0, p)
+	n := len(scores)
 	if math.IsInf(float64(lse), -1) {
-		Fill(p, 0)
-		Fill(ds, 0)
+		n = 0
+	}
+	Fill(p[n:], 0)
+	Fill(ds[n:], 0)
+	if a.Softcap == 0 {
+		probGradRow(p[:n], ds[:n], c, lse, delta, a.Scale)
 		return
 	}
-	if a.Softcap != 0 {
-		for j, s := range p {
-			t := s / a.Softcap
-			prob := exp32(s - lse)
-			p[j] = prob
-			ds[j] = prob * (ds[j] - delta) * a.Scale * (1 - t*t)
-			if prob == 0 {
-				ds[j] = 0 // hidden keys, whose score is -Inf
-			}
+	for j, s := range p[:n] {
+		t := s / a.Softcap
+		prob := exp32(s - lse)
+		p[j] = prob
+		ds[j] = prob * (ds[j] - delta) * a.Scale * (1 - t*t)
+		if prob == 0 {
+			ds[j] = 0 // hidden keys, whose score is -Inf
 		}
-		return
 	}
-	expSubRow(p, p, lse)
+}
+
+// expScaledRowPortable replaces x by exp(c·x - m) and returns the sum.
+func expScaledRowPortable(x []float32, c, m float32) float32 {
+	scaleRow(x, x, c)
+	return expSubRow(x, x, m)
+}
+
+// probGradRowPortable replaces p by exp(c·p - lse) and ds by p·(ds - delta)·scale.
+func probGradRowPortable(p, ds []float32, c, lse, delta, scale float32) {
+	expScaledRowPortable(p, c, lse)
 	addScalarRow(ds, ds, -delta)
 	mulRow(ds, ds, p)
-	scaleRow(ds, ds, a.Scale)
+	scaleRow(ds, ds, scale)
 }

@@ -101,6 +101,12 @@ func adamWRowAVX512(p, m, v, grad *float32, n int, scale, decay, omBeta1, beta2,
 func maskRowAVX512(x, segments *float32, n int, own float32)
 
 //go:noescape
+func expScaledRowAVX512(x *float32, n int, c, m float32) float32
+
+//go:noescape
+func probGradRowAVX512(p, ds *float32, n int, c, lse, delta, scale float32)
+
+//go:noescape
 func addRowAVX2(d, a, b *float32, n int)
 
 //go:noescape
@@ -462,4 +468,20 @@ func maskRow(x []float32, segments []int32, own int32) {
 		return
 	}
 	maskRowPortable(x, segments, own)
+}
+
+func expScaledRow(x []float32, c, m float32) float32 {
+	if n := len(x); wide(n) {
+		return expScaledRowAVX512(&x[0], n, c, m)
+	}
+	return expScaledRowPortable(x, c, m)
+}
+
+func probGradRow(p, ds []float32, c, lse, delta, scale float32) {
+	if n := len(p); wide(n) {
+		_ = ds[n-1]
+		probGradRowAVX512(&p[0], &ds[0], n, c, lse, delta, scale)
+		return
+	}
+	probGradRowPortable(p, ds, c, lse, delta, scale)
 }

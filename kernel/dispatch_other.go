@@ -36,3 +36,7 @@ func expLinearRow(d, x []float32, m, a, b float32)     { expLinearRowPortable(d,
 func siluMulGradRow(dg, du, dy, g, u []float32)        { siluMulGradRowPortable(dg, du, dy, g, u) }
 func adamWRow(p, m, v, g []float32, c *adamWConst)     { adamWRowPortable(p, m, v, g, c) }
 func maskRow(x []float32, segments []int32, own int32) { maskRowPortable(x, segments, own) }
+func expScaledRow(x []float32, c, m float32) float32   { return expScaledRowPortable(x, c, m) }
+func probGradRow(p, ds []float32, c, lse, delta, scale float32) {
+	probGradRowPortable(p, ds, c, lse, delta, scale)
+}

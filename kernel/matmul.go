@@ -39,6 +39,7 @@ type MatMul struct {
 	a, b, c        Matrix
 	m0, m1, n0, n1 int // the rows and columns in work
 	depth          int // elements of a panel: K, or half of it rounded up
+	depthB         int // of a panel of B as it is packed, which may be deeper
 	asPairs        bool
 	packedA        []float32
 	packedB        []float32
@@ -80,10 +81,7 @@ func (g *MatMul) RunAlone(a, b, c Matrix, scratch []float32) { g.run(alone{}, a,
 
 func (g *MatMul) run(r runner, a, b, c Matrix, scratch []float32) {
 	g.a, g.b, g.c = a, b, c
-	g.asPairs, g.depth = false, g.K
-	if (g.Round || a.BF16 != nil && b.BF16 != nil) && pairs() {
-		g.asPairs, g.depth = true, (g.K+1)/2
-	}
+	g.layout(g.Round || a.BF16 != nil && b.BF16 != nil)
 	g.packA, g.packB, g.tiling = packTask{g: g}, packTask{g: g, ofB: true}, tileTask{g}
 	for g.n0 = 0; g.n0 < g.N; g.n0 = g.n1 {
 		g.n1 = min(g.n0+chunkN, g.N)
@@ -96,6 +94,51 @@ func (g *MatMul) run(r runner, a, b, c Matrix, scratch []float32) {
 			g.packedA, g.tiles = scratch[sizeB:sizeB+sizeA], scratch[sizeB+sizeA:]
 			r.Run((g.m1-g.m0+microM-1)/microM, &g.packA)
 			r.Run(g.tiling.count(), &g.tiling)
+		}
+	}
+}
+
+// layout decides how factors are packed that are bfloat16 numbers, or not.
+func (g *MatMul) layout(halves bool) {
+	g.asPairs, g.depth = false, g.K
+	if halves && pairs() {
+		g.asPairs, g.depth = true, (g.K+1)/2
+	}
+	g.depthB = g.depth
+}
+
+// packLeft packs A, of M rows, for products of factors that are packed apart: layout has been called.
+func (g *MatMul) packLeft(dst []float32, a Matrix) {
+	for m := 0; m < g.M; m += microM {
+		g.pack(dst[m*g.depth:], view(a, m*a.Row), min(microM, g.M-m), microM, a.Row, a.Col)
+	}
+}
+
+// packRight packs B, of N columns.
+func (g *MatMul) packRight(dst []float32, b Matrix) {
+	for n := 0; n < g.N; n += microN {
+		g.pack(dst[n*g.depth:], view(b, n*b.Col), min(microN, g.N-n), microN, b.Col, b.Row)
+	}
+}
+
+// deepRight says that B was packed for an inner index of k values, of which the product takes the first K.
+func (g *MatMul) deepRight(k int) {
+	g.depthB = k
+	if g.asPairs {
+		g.depthB = (k + 1) / 2
+	}
+}
+
+// add adds the product of packed factors to C, whose rows follow each other.
+func (g *MatMul) add(c, a, b, tile []float32) {
+	for m0 := 0; m0 < g.M; m0 += tileM {
+		for n0 := 0; n0 < g.N; n0 += tileN {
+			m1, n1 := min(m0+tileM, g.M), min(n0+tileN, g.N)
+			g.tile(tile, a[m0*g.depth:], b[n0*g.depthB:], m1-m0, n1-n0)
+			for m := m0; m < m1; m++ {
+				row := c[m*g.N+n0 : m*g.N+n1]
+				addRow(row, row, tile[(m-m0)*tileN:])
+			}
 		}
 	}
 }
@@ -190,25 +233,30 @@ func (t *tileTask) Do(worker, i int) {
 	m0, n0 := g.m0+i/t.columns()*tileM, g.n0+i%t.columns()*tileN
 	m1, n1 := min(m0+tileM, g.m1), min(n0+tileN, g.n1)
 	c := g.tiles[worker*tileM*tileN : (worker+1)*tileM*tileN]
+	g.tile(c, g.packedA[(m0-g.m0)*g.depth:], g.packedB[(n0-g.n0)*g.depth:], m1-m0, n1-n0)
+	for m := m0; m < m1; m++ {
+		g.write(c[(m-m0)*tileN:(m-m0)*tileN+n1-n0], m, n0)
+	}
+}
+
+// tile sets c, whose rows are tileN apart, to a product of panels, of which the first rows and columns count.
+func (g *MatMul) tile(c, packedA, packedB []float32, rows, columns int) {
 	for k := 0; k < g.depth; k += blockK {
 		depth := min(g.depth-k, blockK)
-		for n := n0; n < n1; n += microN {
-			b := g.packedB[(n-g.n0)*g.depth+k*microN:]
-			for m := m0; m < m1; m += microM {
-				a := g.packedA[(m-g.m0)*g.depth+k*microM:]
+		for n := 0; n < columns; n += microN {
+			b := packedB[n*g.depthB+k*microN:]
+			for m := 0; m < rows; m += microM {
+				a := packedA[m*g.depth+k*microM:]
 				if g.asPairs {
-					multiplyPairs(c[(m-m0)*tileN+n-n0:], a, b, depth, k > 0)
+					multiplyPairs(c[m*tileN+n:], a, b, depth, k > 0)
 				} else {
-					multiply(c[(m-m0)*tileN+n-n0:], a, b, depth, k > 0)
+					multiply(c[m*tileN+n:], a, b, depth, k > 0)
 				}
 			}
 		}
 	}
 	if g.depth == 0 {
 		clear(c)
-	}
-	for m := m0; m < m1; m++ {
-		g.write(c[(m-m0)*tileN:(m-m0)*tileN+n1-n0], m, n0)
 	}
 }
 

@@ -52,17 +52,17 @@ func (a *attending) matrix(v *value, batch int) kernel.Matrix {
 	return matrix(v, batch*s[1]*width, width, 1)
 }
 
-// attention has a task for each tile of queries of each head.
+// attention has a task for each tile of queries of each KV head.
 func (b *binder) attention(n *node, op graph.Attention) error {
 	a := b.attending(n, op, n.in)
 	out, lse := n.out[0], n.out[1]
 	blocks := kernel.QueryBlocks(a.t)
-	b.do(n, b.parallel(a.b*a.Heads*blocks, func(worker, task int) {
+	b.do(n, b.parallel(a.b*a.KVHeads*blocks, func(worker, task int) {
 		block := blocks - 1 - task%blocks // the longest rows first
-		batch, head := task/blocks/a.Heads, task/blocks%a.Heads
+		batch, group := task/blocks/a.KVHeads, task/blocks%a.KVHeads
 		r := a.row(batch)
-		at := (batch*a.Heads + head) * a.t
-		a.Forward(&r, head, block, a.matrix(out, batch), of[float32](lse)[at:at+a.t], a.scratch(worker))
+		size := a.Heads * a.t
+		a.Forward(&r, group, block, a.matrix(out, batch), of[float32](lse)[batch*size:(batch+1)*size], a.scratch(worker))
 	}))
 	return nil
 }

@@ -382,6 +382,24 @@ func rows(f *file) {
 			r.exp(0, 1, 2)
 			r.fold("VADDPS", 0)
 		}},
+		{name: "expScaledRowAVX512", arrays: []string{"x"}, scalars: []string{"c", "m"}, consts: expConsts, reduce: true, fold: "VADDPS", body: func(r *rowEmitter) {
+			r.load(0, 0)
+			f.ins("VFMSUB213PS Z30, Z31, Z0")
+			r.exp(0, 1, 2)
+			r.store(0, 0)
+			r.fold("VADDPS", 0)
+		}},
+		{name: "probGradRowAVX512", arrays: []string{"p", "ds"}, scalars: []string{"c", "lse", "delta", "scale"}, consts: expConsts, body: func(r *rowEmitter) {
+			r.load(0, 0)
+			r.load(1, 3)
+			f.ins("VFMSUB213PS Z30, Z31, Z0")
+			r.exp(0, 1, 2)
+			f.ins("VSUBPS Z29, Z3, Z3")
+			f.ins("VMULPS Z0, Z3, Z3")
+			f.ins("VMULPS Z28, Z3, Z3")
+			r.store(0, 0)
+			r.store(3, 1)
+		}},
 		{name: "siluMulRowAVX512", arrays: []string{"d", "gate", "up"}, consts: expConsts, body: func(r *rowEmitter) {
 			r.load(1, 3)
 			r.load(2, 4)
