@@ -10,6 +10,7 @@ import (
 
 	"danlu/chat"
 	"danlu/chat/jinja"
+	"danlu/tokenizer"
 )
 
 // talk is the shape of /v1/chat/completions.
@@ -142,6 +143,7 @@ func (s *Server) chat(w http.ResponseWriter, q *http.Request) *apiError {
 		return e
 	}
 	thinking(f, c, r.model.Dialect, speech)
+	r.thinkingBudget(f, speech)
 	f.only("response_format", "this server cannot enforce a format", `{"type":"text"}`)
 	f.only("parallel_tool_calls", "this server cannot hold a model to one call", "true")
 	if e := f.done(); e != nil {
@@ -160,7 +162,19 @@ func (s *Server) chat(w http.ResponseWriter, q *http.Request) *apiError {
 	}
 	r.stops = slices.Concat(r.stops, words)
 	parser := func() *chat.Parser { return speech.Parser(speech.Opened(p.Text), c.Tools) }
-	return s.answer(w, q, r, []prompt{{ids: p.IDs, parser: parser, keep: speech.Keep(r.model.Tokenizer)}}, &talk{map[int]int{}})
+	one := prompt{ids: p.IDs, parser: parser, keep: speech.Keep(r.model.Tokenizer), closing: r.model.Tokenizer.Encode(speech.Think[1], tokenizer.Options{ParseSpecial: true})}
+	return s.answer(w, q, r, []prompt{one}, &talk{map[int]int{}})
+}
+
+// maxThinking is the largest budget of thoughts that Qwen3's service takes.
+const maxThinking = 38912
+
+// thinkingBudget reads how many tokens a thought may have.
+func (r *request) thinkingBudget(f *fields, speech chat.Speech) {
+	const name = "thinking_budget"
+	if f.int(name, 0, maxThinking, &r.budget) && speech.Think[0] == "" {
+		f.fail(cannot(name, "this model does not think"))
+	}
 }
 
 func (r *request) logprobs(f *fields) {

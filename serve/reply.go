@@ -58,8 +58,23 @@ type reply struct {
 	out    *feed
 	probs  []drawn // of tokens whose text is held back
 
-	tokens, reasoning int
+	budget  int     // most tokens of thoughts; negative: any number
+	closing []int32 // ends a thought
+	forcing []int32 // rest of a closing that is being forced
+
+	tokens, reasoning int // all, and those of thoughts without the tags around them
 	called            bool
+}
+
+// forced ends a thought that has spent its budget.
+func (r *reply) forced() (id int32, ok bool) {
+	if len(r.forcing) == 0 && r.budget >= 0 && r.reasoning >= r.budget && r.parser != nil && r.parser.Thinking() {
+		r.forcing = r.closing
+	}
+	if len(r.forcing) == 0 {
+		return 0, false
+	}
+	return r.forcing[0], true
 }
 
 // token takes a token from the scheduler.
@@ -74,7 +89,10 @@ func (r *reply) token(t drawn) (stop bool) {
 	text, stop := r.text.Next(t.id)
 	thinking := r.parser != nil && r.parser.Thinking()
 	r.put(r.split(text))
-	if thinking || r.parser != nil && r.parser.Thinking() {
+	switch {
+	case len(r.forcing) > 0:
+		r.forcing = r.forcing[1:]
+	case thinking && r.parser.Thinking():
 		r.reasoning++
 	}
 	return stop
@@ -123,6 +141,8 @@ type prompt struct {
 	before []int32 // what the reply's text continues, nil for an answer
 	parser func() *chat.Parser
 	keep   map[int32]bool
+	// closing ends a thought, where the parser knows thoughts.
+	closing []int32
 }
 
 // start puts n replies to each prompt in work.
@@ -132,7 +152,7 @@ func (s *Server) start(ctx context.Context, r *request, prompts []prompt) (*feed
 	var jobs []*job
 	for _, p := range prompts {
 		for i := range r.n {
-			a := &reply{index: len(replies), text: chat.NewText(r.model.Tokenizer, p.before, r.stops, p.keep), out: out}
+			a := &reply{index: len(replies), text: chat.NewText(r.model.Tokenizer, p.before, r.stops, p.keep), out: out, budget: r.budget, closing: p.closing}
 			if p.parser != nil {
 				a.parser = p.parser()
 			}
@@ -140,7 +160,7 @@ func (s *Server) start(ctx context.Context, r *request, prompts []prompt) (*feed
 			req.Prompt = p.ids
 			req.Sampling.Seed += uint64(i)
 			req.Allowed = r.allowed(a)
-			a.job = &job{ctx: ctx, req: req, probabilities: r.probs, token: a.token}
+			a.job = &job{ctx: ctx, req: req, probabilities: r.probs, forced: a.forced, token: a.token}
 			replies, jobs = append(replies, a), append(jobs, a.job)
 		}
 	}

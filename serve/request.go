@@ -30,6 +30,7 @@ type request struct {
 	minNew   int
 	admitted []int32 // allowed_token_ids
 	unended  bool    // ignore_eos
+	budget   int     // most tokens of thoughts; negative: any number
 }
 
 // named reads the name of the model that a request is for; nil where there is none, which f tells. A server of one model
@@ -55,7 +56,7 @@ func (s *Server) named(f *fields) *Model {
 
 // common reads the fields of every completion.
 func (s *Server) common(f *fields) *request {
-	r := &request{n: 1, probs: -1}
+	r := &request{n: 1, probs: -1, budget: -1}
 	if r.model = s.named(f); r.model == nil {
 		return r
 	}

@@ -27,6 +27,8 @@ type job struct {
 	req generate.Request // Prefill and Token are not called
 	// probabilities asks for logprobs, with so many alternatives; negative: none.
 	probabilities int
+	// forced is the token that comes next whatever the model finds probable; ok is false where the model is to choose.
+	forced func() (id int32, ok bool)
 	// token is told of every drawn token, on a goroutine of the scheduler; stop ends the reply.
 	token func(drawn) (stop bool)
 
@@ -325,10 +327,13 @@ func (j *job) draw(context int) {
 	if j.probabilities >= 0 {
 		raw = slices.Clone(logits)
 	}
-	id, err := j.sampler.Next(logits, j.seen, j.req.Allowed)
-	if err != nil {
-		j.err = err
-		return
+	id, ok := j.forced()
+	if !ok {
+		var err error
+		if id, err = j.sampler.Next(logits, j.seen, j.req.Allowed); err != nil {
+			j.err = err
+			return
+		}
 	}
 	j.seen = append(j.seen, id)
 	t := drawn{id: id, end: slices.Contains(j.req.End, id)}

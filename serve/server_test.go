@@ -353,7 +353,7 @@ func TestBadRequests(t *testing.T) {
 		{chatBody("x", `,"stream_options":{"include_usage":true}`), 400, "stream_options", "for streams"},
 		{chatBody("x", `,"stream":true,"stream_options":{"extra":true}`), 400, "stream_options", "stream_options.extra: unknown field"},
 		{chatBody("x", `,"response_format":{"type":"json_object"}`), 400, "response_format", "cannot enforce"},
-		{chatBody("x", `,"thinking_budget":5`), 400, "thinking_budget", "cannot honour"},
+		{chatBody("x", `,"thinking_budget":5`), 400, "thinking_budget", "does not think"},
 		{chatBody("x", `,"mirostat":2`), 400, "mirostat", "cannot honour"},
 		{chatBody("x", `,"tools":[{"type":"function","function":{"name":"f"}}]`), 400, "tools", "no way to call tools"},
 		{chatBody("x", `,"tools":[{"type":"function"}]`), 400, "tools", "[0]"},
@@ -487,7 +487,7 @@ func TestReplySplits(t *testing.T) {
 	ended := make(chan struct{})
 	close(ended)
 	r := &reply{text: chat.NewText(m.Tokenizer, nil, nil, speech.Keep(m.Tokenizer)), parser: speech.Parser(false, c.Tools), out: &feed{wake: make(chan struct{}, 1)},
-		job: &job{probabilities: -1, ended: ended, stop: generate.StopEnd}}
+		budget: -1, job: &job{probabilities: -1, ended: ended, stop: generate.StopEnd}}
 	for _, id := range m.Tokenizer.Encode("<think>\nsum\n</think>\n\nI add.\n<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": 1}}\n</tool_call>", tokenizer.Options{ParseSpecial: true}) {
 		r.token(drawn{id: id})
 	}
@@ -561,6 +561,38 @@ func TestMetrics(t *testing.T) {
 		if !strings.Contains(string(b), line) {
 			t.Errorf("no line %q in\n%s", line, b)
 		}
+	}
+}
+
+// A thought that has spent its budget is closed, and the answer follows.
+func TestThinkingBudget(t *testing.T) {
+	m := tinyModel(t, generate.Options{Context: 256, Sequences: 2})
+	for source, opened := range map[string]bool{"{# </think> #}{{ messages[0].content }}<think>\n": true, "{# </think> #}{{ messages[0].content }}": false} {
+		template, err := chat.NewTemplate(source, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Dialect = chat.NewDialect(template, nil, m.Tokenizer)
+		s, err := New(Options{}, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := httptest.NewServer(s)
+		for budget, want := range []int{0, 1, 2, 3} {
+			g := ask(t, h.URL+"/v1/chat/completions", chatBody("go", fmt.Sprintf(`,"max_tokens":40,"temperature":0,"ignore_eos":true,"thinking_budget":%d`, budget)))
+			msg, u := g.Choices[0].Message, g.Usage
+			if !opened {
+				want = 0
+			}
+			if u.Details.Reasoning != want || u.Completion != 40 || msg.Content == "" || (msg.Reasoning == "") != (want == 0) || strings.Contains(msg.Content+msg.Reasoning, "think>") {
+				t.Errorf("opened %v, budget %d: %d tokens of thoughts of %d, %q, %q", opened, budget, u.Details.Reasoning, u.Completion, msg.Reasoning, msg.Content)
+			}
+		}
+		if g := ask(t, h.URL+"/v1/chat/completions", chatBody("go", `,"max_tokens":40,"temperature":0,"ignore_eos":true`)); opened != (g.Usage.Details.Reasoning == 40) {
+			t.Errorf("opened %v, no budget: %d tokens of thoughts", opened, g.Usage.Details.Reasoning)
+		}
+		h.Close()
+		s.Close()
 	}
 }
 
