@@ -89,10 +89,16 @@ func newScheduler(r *generate.Runner, queue int) *scheduler {
 func (s *scheduler) submit(jobs ...*job) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	waiting := 0 // those whose clients are still there
+	for _, j := range s.waiting {
+		if j.ctx.Err() == nil {
+			waiting++
+		}
+	}
 	switch {
 	case s.closed:
 		return errClosed
-	case len(s.waiting)+s.running+len(jobs) > s.queue+s.runner.Sequences():
+	case waiting+s.running+len(jobs) > s.queue+s.runner.Sequences():
 		return errQueueFull
 	}
 	for _, j := range jobs {
