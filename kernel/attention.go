@@ -186,7 +186,7 @@ func (a *Attention) Forward(r *AttentionRow, g, block int, out Matrix, lse []flo
 			at := i*nq + j
 			row := acc[at*vd : (at+1)*vd]
 			l := float32(math.Inf(-1))
-			if sum[at] > 0 {
+			if sum[at] != 0 { // NaN too
 				scaleRow(row, row, 1/sum[at])
 				l = top[at] + log32(sum[at])
 			}

@@ -200,10 +200,10 @@ func (r *halfRow) store(y, i int) {
 // fold combines Y0 with the accumulator.
 func (r *halfRow) fold(op string) {
 	if r.masked {
-		r.ins("%s Y0, Y15, Y12", op)
+		r.combine(op, "Y", 12)
 		r.ins("VBLENDVPS Y11, Y12, Y15, Y15")
 	} else {
-		r.ins("%s Y0, Y15, Y15", op)
+		r.combine(op, "Y", 15)
 	}
 }
 
@@ -276,12 +276,7 @@ func (l halfLoop) write(f *file, k *constants) {
 	l.body(&halfRow{file: f, constants: k, masked: true})
 	f.label("done")
 	if l.fold != "" {
-		f.ins("VEXTRACTF128 $1, Y15, X0")
-		f.ins("%s X0, X15, X15", l.fold)
-		f.ins("VPERMILPS $0x4e, X15, X0")
-		f.ins("%s X0, X15, X15", l.fold)
-		f.ins("VPERMILPS $0xb1, X15, X0")
-		f.ins("%s X0, X15, X15", l.fold)
+		f.foldLanes(l.fold)
 		f.ins("VMOVSS X15, ret+%d(FP)", ret)
 	}
 	f.ins("VZEROUPPER")

@@ -82,13 +82,39 @@ func (r *rowEmitter) sigmoid(x, t, u int) {
 	r.f.ins("VDIVPS Z%d, Z26, Z%d", x, x)
 }
 
-// fold combines a register with the accumulator.
+// fold combines a register with the accumulator. A maximum is the second operand where one is NaN: the accumulator's own
+// NaN is put back.
 func (r *rowEmitter) fold(op string, z int) {
+	if op == "VMAXPS" {
+		r.f.ins("VCMPPS $3, Z15, Z15, K2")
+		defer r.f.ins("VPTERNLOGD $0xff, Z15, Z15, K2, Z15")
+	}
 	if r.masked {
 		r.f.ins("%s Z%d, Z15, K1, Z15", op, z)
 	} else {
 		r.f.ins("%s Z%d, Z15, Z15", op, z)
 	}
+}
+
+// combine sets register to of kind X or Y to register 0 combined with register 15; a NaN of either stays one.
+func (f *file) combine(op, kind string, to int) {
+	if op != "VMAXPS" {
+		f.ins("%[1]s %[2]s0, %[2]s15, %[2]s%[3]d", op, kind, to)
+		return
+	}
+	f.ins("VCMPPS $3, %[1]s15, %[1]s15, %[1]s1", kind)
+	f.ins("VMAXPS %[1]s0, %[1]s15, %[1]s%[2]d", kind, to)
+	f.ins("VORPS %[1]s1, %[1]s%[2]d, %[1]s%[2]d", kind, to)
+}
+
+// foldLanes combines the values of Y15.
+func (f *file) foldLanes(op string) {
+	f.ins("VEXTRACTF128 $1, Y15, X0")
+	f.combine(op, "X", 15)
+	f.ins("VPERMILPS $0x4e, X15, X0")
+	f.combine(op, "X", 15)
+	f.ins("VPERMILPS $0xb1, X15, X0")
+	f.combine(op, "X", 15)
 }
 
 func (l rowLoop) write(f *file) {
@@ -155,13 +181,8 @@ func (l rowLoop) write(f *file) {
 	f.label("done")
 	if l.reduce {
 		f.ins("VEXTRACTF64X4 $1, Z15, Y0")
-		f.ins("%s Y0, Y15, Y15", l.fold)
-		f.ins("VEXTRACTF128 $1, Y15, X0")
-		f.ins("%s X0, X15, X15", l.fold)
-		f.ins("VPERMILPS $0x4e, X15, X0")
-		f.ins("%s X0, X15, X15", l.fold)
-		f.ins("VPERMILPS $0xb1, X15, X0")
-		f.ins("%s X0, X15, X15", l.fold)
+		f.combine(l.fold, "Y", 15)
+		f.foldLanes(l.fold)
 		f.ins("VMOVSS X15, ret+%d(FP)", ret)
 	}
 	f.ins("VZEROUPPER")
