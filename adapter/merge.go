@@ -124,7 +124,7 @@ func (t *Target) add(w []float32, values []*tensor.Tensor, scale float64) error 
 	if t.Kind == nn.EmbeddingModule { // A [R, V] and B [D, R] add Aᵀ·Bᵀ to the table [V, D]
 		a, b = kernel.Matrix{F32: low, Row: 1, Col: t.Out}, kernel.Matrix{F32: scaled, Row: 1, Col: t.Rank}
 	}
-	g.RunAlone(a, b, kernel.Matrix{F32: w, Row: t.In, Col: 1}, make([]float32, kernel.ScratchMatMul(g.M, g.N, g.K, 1)))
+	g.RunAlone(a, b, kernel.Matrix{F32: w, Row: t.In, Col: 1}, make([]float32, kernel.ScratchMatMul(g.M, g.N, g.K, 1, false)))
 	if !t.DoRA {
 		return nil
 	}

@@ -121,7 +121,7 @@ const oversampling = 8
 // largest finds the r largest singular values of w [out, in] with their vectors: u [r, out] and v [r, in].
 func largest(w []float32, out, in, r, iterations int, rng *rand.Rand) (u, v []float32, values []float64) {
 	k := min(r+oversampling, min(out, in))
-	scratch := make([]float32, max(kernel.ScratchMatMul(k, out, in, 1), kernel.ScratchMatMul(k, in, out, 1)))
+	scratch := make([]float32, max(kernel.ScratchMatMul(k, out, in, 1, false), kernel.ScratchMatMul(k, in, out, 1, false)))
 	q, z := make([]float32, k*out), make([]float32, k*in)
 	for i := range z {
 		z[i] = float32(rng.NormFloat64())

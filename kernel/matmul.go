@@ -49,9 +49,12 @@ type MatMul struct {
 	tiling         tileTask
 }
 
-// ScratchMatMul is the number of float32 values that Run needs as scratch for products of at most this size.
-func ScratchMatMul(m, n, k, workers int) int {
-	return (ceilTo(min(m, chunkM), microM)+ceilTo(min(n, chunkN), microN))*k + workers*tileM*tileN
+// ScratchMatMul is the number of float32 values that Run needs as scratch for products of at most this size, whose
+// factors are rounded to bfloat16 or not.
+func ScratchMatMul(m, n, k, workers int, round bool) int {
+	g := MatMul{K: k}
+	g.layout(round)
+	return (ceilTo(min(m, chunkM), microM)+ceilTo(min(n, chunkN), microN))*g.depth + workers*tileM*tileN
 }
 
 func ceilTo(n, to int) int { return (n + to - 1) / to * to }

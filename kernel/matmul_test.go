@@ -60,7 +60,7 @@ func TestMatMul(t *testing.T) {
 				if c.BF16 == nil {
 					before.BF16 = nil
 				}
-				g.Run(pool, a, b, c, make([]float32, ScratchMatMul(m, n, k, pool.Workers())))
+				g.Run(pool, a, b, c, make([]float32, ScratchMatMul(m, n, k, pool.Workers(), g.Round)))
 				for i := range m {
 					for j := range n {
 						want, size := 0.0, 0.0
@@ -118,7 +118,7 @@ func TestMatMulThreads(t *testing.T) {
 		pool := parallel.NewPool(threads)
 		c := Matrix{F32: make([]float32, m*n), Row: n, Col: 1}
 		g := MatMul{M: m, N: n, K: k}
-		g.Run(pool, a, b, c, make([]float32, ScratchMatMul(m, n, k, threads)))
+		g.Run(pool, a, b, c, make([]float32, ScratchMatMul(m, n, k, threads, false)))
 		pool.Close()
 		if first == nil {
 			first = c.F32
@@ -138,7 +138,6 @@ func BenchmarkMatMul(b *testing.B) {
 	for _, s := range [][3]int{{1024, 1024, 1024}, {2048, 576, 1536}, {2048, 576, 49152}} {
 		m, k, n := s[0], s[1], s[2]
 		x, w, c := make([]float32, m*k), make([]float32, n*k), make([]float32, m*n)
-		scratch := make([]float32, ScratchMatMul(m, n, k, 2))
 		for _, round := range []bool{false, true} {
 			name := "f32"
 			if round {
@@ -146,6 +145,7 @@ func BenchmarkMatMul(b *testing.B) {
 			}
 			b.Run(fmt.Sprintf("%s/%dx%dx%d", name, m, k, n), func(b *testing.B) {
 				g := MatMul{M: m, N: n, K: k, Round: round}
+				scratch := make([]float32, ScratchMatMul(m, n, k, 2, round))
 				for b.Loop() {
 					g.Run(pool, Matrix{F32: x, Row: k, Col: 1}, Matrix{F32: w, Row: 1, Col: k}, Matrix{F32: c, Row: n, Col: 1}, scratch)
 				}

@@ -258,8 +258,8 @@ func randomRows(n int) []float32 {
 // timeProduct is the best rate of at least half a second of X·Wᵀ with a weight matrix [N, K], in GFLOP/s.
 func timeProduct(pool *parallel.Pool, m, k, n int, d dtype.DType) float64 {
 	x, w, c := randomRows(m*k), randomRows(n*k), make([]float32, m*n)
-	scratch := make([]float32, kernel.ScratchMatMul(m, n, k, pool.Workers()))
 	g := kernel.MatMul{M: m, N: n, K: k, Round: d == dtype.BF16}
+	scratch := make([]float32, kernel.ScratchMatMul(m, n, k, pool.Workers(), g.Round))
 	return bestRate(m, k, n, func() {
 		g.Run(pool, kernel.Matrix{F32: x, Row: k, Col: 1}, kernel.Matrix{F32: w, Row: 1, Col: k}, kernel.Matrix{F32: c, Row: n, Col: 1}, scratch)
 	})

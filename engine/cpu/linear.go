@@ -26,8 +26,9 @@ type product struct {
 }
 
 func (b *binder) product(n *node, m, cols, k int, compute dtype.DType) *product {
-	p := &product{b: b, scratch: b.floats(n, kernel.ScratchMatMul(m, cols, k, b.engine.pool.Workers()))}
-	p.M, p.N, p.K, p.Round = m, cols, k, compute == dtype.BF16
+	round := compute == dtype.BF16
+	p := &product{b: b, scratch: b.floats(n, kernel.ScratchMatMul(m, cols, k, b.engine.pool.Workers(), round))}
+	p.M, p.N, p.K, p.Round = m, cols, k, round
 	return p
 }
 

@@ -31,7 +31,7 @@ type logProbs struct {
 func (b *binder) sharing(n *node, compute dtype.DType, sizes ...[3]int) []*product {
 	most := 0
 	for _, s := range sizes {
-		most = max(most, kernel.ScratchMatMul(s[0], s[1], s[2], b.engine.pool.Workers()))
+		most = max(most, kernel.ScratchMatMul(s[0], s[1], s[2], b.engine.pool.Workers(), compute == dtype.BF16))
 	}
 	scratch := b.floats(n, most)
 	products := make([]*product, len(sizes))
