@@ -32,12 +32,12 @@ var english = (&grammar{
 		"found": {"One day, {name} found a {color} {thing} under a {spot}.", "One {weather} day, {name} saw a {color} {thing} behind a {spot}."},
 		"share": {
 			"{name} showed the {thing} to {friend} the {animal2}. \"What a {look2} {thing}!\" said {friend}. They played with it together.",
-			"\"Is this {thing} yours?\" {name} asked {friend} the {animal2}. \"Yes, it is my {color} {thing}!\" said {friend}. {name} gave it back.",
+			"\"Is this {thing} yours?\" {name} asked {friend} the {animal2}. \"Yes, it is my {thing}!\" said {friend}. {name} gave it back.",
 		},
 		"lose": {"<lost> <seek>"},
 		"lost": {"One day, {name} lost a {color} {thing}.", "But one {weather} day, the {color} {thing} that {name} loved was gone."},
 		"seek": {
-			"{name} looked under the {spot}, but it was not there. Then {friend} the {animal2} came to help. They found the {thing} behind the {spot2}.",
+			"{name} looked under the {spot}, but it was not there. Then {friend} the {animal2} came to help. {friend} found the {thing} behind the {spot2}.",
 			"{name} felt {mood} and began to cry. \"Do not cry,\" said {friend} the {animal2}. \"Your {thing} is behind the {spot}!\"",
 		},
 		"learn": {"<meet> <lesson>"},
@@ -50,7 +50,7 @@ var english = (&grammar{
 			"From that day on, {name} and {friend} were good friends.",
 			"{name} was very {joy}, and so was {friend}.",
 			"{name} and {friend} went home and had {food} for dinner.",
-			"That night, {name} slept well and dreamed of {food}.",
+			"That night, {name} and {friend} slept well and dreamed of {food}.",
 		},
 	},
 	words: map[string][]string{
@@ -92,12 +92,12 @@ var chinese = (&grammar{
 		"found": {"有一天，{name}在{spot}下面发现了一个{color}{thing}。", "一个{weather}的日子，{name}在{spot}后面看见了一个{color}{thing}。"},
 		"share": {
 			"{name}把{thing}拿给{animal2}{friend}看。“多么{look2}的{thing}啊！”{friend}说。它们一起玩了起来。",
-			"“这个{thing}是你的吗？”{name}问{animal2}{friend}。“是的，这是我的{color}{thing}！”{friend}说。{name}把它还给了{friend}。",
+			"“这个{thing}是你的吗？”{name}问{animal2}{friend}。“是的，这是我的{thing}！”{friend}说。{name}把它还给了{friend}。",
 		},
 		"lose": {"<lost><seek>"},
 		"lost": {"有一天，{name}丢了一个{color}{thing}。", "可是在一个{weather}的日子，{name}心爱的{color}{thing}不见了。"},
 		"seek": {
-			"{name}看了看{spot}下面，什么也没有。这时{animal2}{friend}来帮忙。它们在{spot2}后面找到了{thing}。",
+			"{name}看了看{spot}下面，什么也没有。这时{animal2}{friend}来帮忙。{friend}在{spot2}后面找到了{thing}。",
 			"{name}觉得很{mood}，哭了起来。“别哭，”{animal2}{friend}说，“你的{thing}在{spot}后面！”",
 		},
 		"learn": {"<meet><lesson>"},
@@ -110,7 +110,7 @@ var chinese = (&grammar{
 			"从那天起，{name}和{friend}成了好朋友。",
 			"{name}非常{joy}，{friend}也一样。",
 			"{name}和{friend}回到家，晚饭吃了{food}。",
-			"那天夜里，{name}睡得很香，梦见了{food}。",
+			"那天夜里，{name}和{friend}睡得很香，梦见了{food}。",
 		},
 	},
 	words: map[string][]string{
