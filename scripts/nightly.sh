@@ -7,6 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=${1:-$(mktemp -d)}
 mkdir -p "$dir"
+dir=$(cd "$dir" && pwd)
 danlu=$dir/danlu
 CGO_ENABLED=0 go build -trimpath -o "$danlu" ./cmd/danlu
 go run data/corpus/additions.go "$dir/data"
@@ -29,6 +30,13 @@ score() {
     num_generations=1 max_completion_length=48 reward_funcs=stated_answer temperature=0
   number "$dir/score/all_results.json" pass@1
 }
+
+echo "== quickstart: its time and what it learned"
+rm -rf "$dir/quickstart"
+SECONDS=0
+(cd "$dir" && ./danlu --quiet quickstart)
+mark "quickstart: seconds" "$SECONDS" "<=" 180
+if DANLU_QUICKSTART=$dir/quickstart go test -count=1 -v -run TestFinishedRun ./recipe/quickstart; then echo "ok    quickstart: marks"; else echo "MISS  quickstart: marks"; status=1; fi
 
 echo "== a model that adds now and then"
 base=$dir/base
