@@ -207,6 +207,9 @@ func (o Adafactor) Update(g *graph.Graph, params, grads []*graph.Value, lr, scal
 type Muon struct {
 	Momentum, Eps, WeightDecay float64
 	Nesterov                   bool
+	// MatchRMS scales updates to the size of AdamW's, 0.2·sqrt(max(rows, columns)), so that both take one learning rate
+	// (Moonlight, arXiv:2502.16982 section 2.2); otherwise they are scaled by sqrt(max(1, rows/columns)).
+	MatchRMS bool
 	// Takes reports whether a parameter is Muon's; nil: parameters with two axes.
 	Takes  func(spec *graph.StateSpec) bool
 	Others Optimizer
@@ -230,6 +233,9 @@ func (o Muon) Update(g *graph.Graph, params, grads []*graph.Value, lr, scale, st
 		}
 		shape := s.PartType().Shape
 		rate := math.Sqrt(max(1, float64(shape[0])/float64(shape[1])))
+		if o.MatchRMS {
+			rate = 0.2 * math.Sqrt(float64(max(shape[0], shape[1])))
+		}
 		decayed := graph.Sub(p, graph.Mul(p, graph.MulScalar(lr, o.WeightDecay)))
 		g.Update(p, graph.Sub(decayed, graph.Mul(orthogonal(next, of(p), o.Eps), graph.MulScalar(lr, rate))))
 	}

@@ -24,7 +24,7 @@ func (r *Recipe) optimizer() optim.Optimizer {
 	case "muon":
 		// Embeddings and heads are AdamW's, as the method's author and LLaMA-Factory have it.
 		inner := func(s *graph.StateSpec) bool { return !slices.Contains(s.Axes, "vocab") }
-		return optim.Muon{Momentum: 0.95, Eps: 1e-7, Nesterov: true, WeightDecay: o.WeightDecay, Takes: inner, Others: adamW}
+		return optim.Muon{Momentum: 0.95, Eps: 1e-7, Nesterov: true, MatchRMS: true, WeightDecay: o.WeightDecay, Takes: inner, Others: adamW}
 	}
 	return adamW
 }

@@ -15,7 +15,7 @@ import (
 // Documents and conversations of a round: enough for its steps without seeing one twice.
 const (
 	documents     = 65000
-	conversations = 16000
+	conversations = 14000
 )
 
 // conversation is what number i consists of: in turn one request and two.
