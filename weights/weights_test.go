@@ -136,7 +136,7 @@ func TestCutWhileMapped(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := os.Truncate(path, 1<<12); err != nil {
-		t.Skip("the system does not cut mapped files: ", err)
+		t.Skip("SKIPPED: the system does not cut mapped files: ", err)
 	}
 	store := ref.New().NewStore()
 	if err := store.Declare(specs[0]); err != nil {
