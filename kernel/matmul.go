@@ -62,6 +62,7 @@ func ceilTo(n, to int) int { return (n + to - 1) / to * to }
 // runner runs a task's indices: a pool, or the calling goroutine.
 type runner interface {
 	Run(n int, task parallel.Task)
+	Workers() int
 }
 
 // alone runs tasks on the calling goroutine.
@@ -74,6 +75,9 @@ func (alone) Run(n int, task parallel.Task) {
 	}
 }
 
+// Workers implements runner.
+func (alone) Workers() int { return 1 }
+
 // Run multiplies with the pool's workers. It allocates nothing.
 func (g *MatMul) Run(pool *parallel.Pool, a, b, c Matrix, scratch []float32) {
 	g.run(pool, a, b, c, scratch)
@@ -85,7 +89,7 @@ func (g *MatMul) RunAlone(a, b, c Matrix, scratch []float32) { g.run(alone{}, a,
 func (g *MatMul) run(r runner, a, b, c Matrix, scratch []float32) {
 	g.a, g.b, g.c = a, b, c
 	g.layout(g.Round || a.BF16 != nil && b.BF16 != nil)
-	g.packA, g.packB, g.tiling = packTask{g: g}, packTask{g: g, ofB: true}, tileTask{g}
+	g.packA, g.packB = packTask{g: g}, packTask{g: g, ofB: true}
 	for g.n0 = 0; g.n0 < g.N; g.n0 = g.n1 {
 		g.n1 = min(g.n0+chunkN, g.N)
 		sizeB := ceilTo(g.n1-g.n0, microN) * g.depth
@@ -96,7 +100,8 @@ func (g *MatMul) run(r runner, a, b, c Matrix, scratch []float32) {
 			sizeA := ceilTo(g.m1-g.m0, microM) * g.depth
 			g.packedA, g.tiles = scratch[sizeB:sizeB+sizeA], scratch[sizeB+sizeA:]
 			r.Run((g.m1-g.m0+microM-1)/microM, &g.packA)
-			r.Run(g.tiling.count(), &g.tiling)
+			g.tiling = newTiling(g, r.Workers())
+			r.Run(g.tiling.rows*g.tiling.columns, &g.tiling)
 		}
 	}
 }
@@ -223,23 +228,43 @@ func (m Matrix) value(at int) float32 {
 	return m.F32[at]
 }
 
-// tileTask computes tiles of C.
-type tileTask struct{ g *MatMul }
+// tileTask computes tiles of C. The panels of A are divided into so many rows of tiles, those of B into columns, as evenly
+// as whole panels allow.
+type tileTask struct {
+	g             *MatMul
+	rows, columns int
+}
 
-func (t *tileTask) columns() int { return (t.g.n1 - t.g.n0 + tileN - 1) / tileN }
-
-func (t *tileTask) count() int { return (t.g.m1 - t.g.m0 + tileM - 1) / tileM * t.columns() }
+// newTiling cuts the rows and columns in work into the fewest tiles that every worker gets the same number of, where that
+// takes no more rows of tiles than there are panels.
+func newTiling(g *MatMul, workers int) tileTask {
+	rows, columns := (g.m1-g.m0+tileM-1)/tileM, (g.n1-g.n0+tileN-1)/tileN
+	t := tileTask{g: g, rows: rows, columns: columns}
+	for r := rows; r < rows+workers && r <= (g.m1-g.m0+microM-1)/microM; r++ {
+		if r*columns%workers == 0 {
+			t.rows = r
+			break
+		}
+	}
+	return t
+}
 
 // Do implements parallel.Task.
 func (t *tileTask) Do(worker, i int) {
 	g := t.g
-	m0, n0 := g.m0+i/t.columns()*tileM, g.n0+i%t.columns()*tileN
-	m1, n1 := min(m0+tileM, g.m1), min(n0+tileN, g.n1)
+	m0, m1 := even(g.m0, g.m1, microM, i/t.columns, t.rows)
+	n0, n1 := even(g.n0, g.n1, microN, i%t.columns, t.columns)
 	c := g.tiles[worker*tileM*tileN : (worker+1)*tileM*tileN]
 	g.tile(c, g.packedA[(m0-g.m0)*g.depth:], g.packedB[(n0-g.n0)*g.depth:], m1-m0, n1-n0)
 	for m := m0; m < m1; m++ {
 		g.write(c[(m-m0)*tileN:(m-m0)*tileN+n1-n0], m, n0)
 	}
+}
+
+// even is part i of n parts of [from, to), which begin at whole panels of the given width.
+func even(from, to, width, i, n int) (int, int) {
+	panels := (to - from + width - 1) / width
+	return from + i*panels/n*width, min(from+(i+1)*panels/n*width, to)
 }
 
 // tile sets c, whose rows are tileN apart, to a product of panels, of which the first rows and columns count.

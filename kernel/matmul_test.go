@@ -135,7 +135,7 @@ func TestMatMulThreads(t *testing.T) {
 func BenchmarkMatMul(b *testing.B) {
 	pool := parallel.NewPool(2)
 	defer pool.Close()
-	for _, s := range [][3]int{{1024, 1024, 1024}, {2048, 576, 1536}, {2048, 576, 49152}} {
+	for _, s := range [][3]int{{1024, 1024, 1024}, {2048, 576, 1536}, {2048, 576, 49152}, {1024, 576, 192}, {1024, 576, 576}, {1024, 1536, 576}, {576, 1024, 576}} {
 		m, k, n := s[0], s[1], s[2]
 		x, w, c := make([]float32, m*k), make([]float32, n*k), make([]float32, m*n)
 		for _, round := range []bool{false, true} {

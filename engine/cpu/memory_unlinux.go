@@ -1,0 +1,6 @@
+//go:build unix && !linux
+
+package cpu
+
+// largePages does nothing: the system chooses the size of pages.
+func largePages([]byte) {}
