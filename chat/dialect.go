@@ -173,6 +173,7 @@ func (f *Format) turns(messages []*jinja.Dict) (system string, turns []Turn, err
 				t.Content = Thought(r) + t.Content
 			}
 		case User:
+			t.Content = f.spec.sees.onLines(t.Content)
 		default:
 			return "", nil, fmt.Errorf("chat: messages[%d]: role: template %s knows system, user, assistant and tool, got %q", i, f.spec.name, t.Role)
 		}
@@ -185,24 +186,16 @@ func (f *Format) turns(messages []*jinja.Dict) (system string, turns []Turn, err
 	return system, turns, nil
 }
 
-// contentText is a message's content as text: a string, none, or the texts of its parts.
+// contentText is a message's content as a marked text: a string, none, or its parts.
 func contentText(m *jinja.Dict) (string, error) {
 	v, _ := m.Get("content")
 	switch x := v.(type) {
 	case nil:
 		return "", nil
 	case string:
-		return x, nil
+		return Unmarked(x), nil
 	case jinja.List:
-		var b strings.Builder
-		for i, p := range x {
-			part, ok := p.(*jinja.Dict)
-			if !ok || entry(part, "type") != "text" {
-				return "", fmt.Errorf("content[%d]: want a part of type text", i)
-			}
-			b.WriteString(entry(part, "text"))
-		}
-		return b.String(), nil
+		return markedText(x)
 	}
 	return "", errors.New("content: want a string or a list of parts")
 }

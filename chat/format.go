@@ -11,10 +11,12 @@ import (
 	"danlu/tokenizer"
 )
 
-// slot is one element of a format: a text with {{content}}, a token by name, or the tokenizer's own BOS or EOS token.
+// slot is one element of a format: a text with {{content}}, a token by name or by an id below 0, which is none of the
+// vocabulary's, or the tokenizer's own BOS or EOS token.
 type slot struct {
 	text  string
 	token string
+	id    int32
 	bos   bool
 	eos   bool
 }
@@ -37,6 +39,7 @@ type spec struct {
 	replaceEOS    bool // stop[0] is the EOS token
 	systemInUser  bool // the system text stands inside the first question (Llama 2)
 	reasoning     bool // answers have a thought
+	sees          *sees
 }
 
 // Pair is one round as ids: what is given and what the model says.
@@ -334,6 +337,9 @@ func (f *Format) encodeTurns(system, tools string, turns []Turn) ([][]int32, err
 			}
 		}
 		content, round := t.Content, -1
+		if err := f.checkPictures(content); err != nil {
+			return nil, err
+		}
 		switch t.Role {
 		case Function:
 			text, err := callText(f.ToolFormat, content, !f.spec.systemInUser)
@@ -360,6 +366,8 @@ func (f *Format) encodeTurns(system, tools string, turns []Turn) ([][]int32, err
 func (f *Format) appendSlots(ids []int32, slots []slot, content string, round int) []int32 {
 	for _, s := range slots {
 		switch {
+		case s.id < 0:
+			ids = append(ids, s.id)
 		case s.token != "":
 			id, _ := f.tok.ID(s.token)
 			ids = append(ids, id)
@@ -385,6 +393,11 @@ func (f *Format) appendSlots(ids []int32, slots []slot, content string, round in
 // appendText appends the ids of a slot's text around a content.
 func (f *Format) appendText(ids []int32, text, content string) []int32 {
 	before, after, hasContent := strings.Cut(text, "{{content}}")
+	if at, mark := firstOf(content, pictureMarks); hasContent && at >= 0 && f.spec.sees != nil {
+		ids = f.appendText(ids, before+"{{content}}", content[:at])
+		ids = f.appendSlots(ids, f.spec.sees.of(mark), "", -1)
+		return f.appendText(ids, "{{content}}"+after, content[at+len(mark):])
+	}
 	parts := []tokenizer.Part{{Text: before}}
 	if hasContent {
 		parts = append(parts, tokenizer.Part{Text: content, Plain: !f.Trusted}, tokenizer.Part{Text: after})

@@ -35,6 +35,10 @@ func (f *Format) Jinja() string {
 		line("{% set questions = namespace(n=0) %}")
 	}
 	line("{% for message in rest %}{% set content = message['content'] %}")
+	if s.sees != nil {
+		line("{% if content is not string %}{% set content %}{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}",
+			"{% elif part['type'] in ['video', 'video_url'] %}{{ ", f.sight(s.sees.video), " }}{% else %}{{ ", f.sight(s.sees.picture), " }}{% endif %}{% endfor %}{% endset %}{% endif %}")
+	}
 	if s.systemInUser {
 		line("{% if loop.first and system is defined %}{% set content = ", f.expression(system, "system"), " + content %}{% endif %}")
 	}
@@ -46,6 +50,14 @@ func (f *Format) Jinja() string {
 	}
 	line("{% endfor %}")
 	return b.String()
+}
+
+// sight is the Jinja expression of a picture or video; one that is no token of the vocabulary cannot be written in text.
+func (f *Format) sight(slots []slot) string {
+	if len(slots) == 0 || slots[0].id < 0 {
+		return "raise_exception(" + quoted("this needs the prompt format "+f.spec.name+" itself (--template "+f.spec.name+")") + ")"
+	}
+	return f.expression(slots, "")
 }
 
 const numberExpr = "(questions.n | string)"

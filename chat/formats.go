@@ -57,6 +57,9 @@ func deepseek(name string, reasoning bool) spec {
 	return spec{name: name, user: text("<｜User｜>{{content}}<｜Assistant｜>"), prefix: []slot{{bos: true}}, reasoning: reasoning}
 }
 
+// yiPicture is the id that stands for a picture in Yi-VL's prompts, which is none of its vocabulary's.
+const yiPicture = -200
+
 // specs are the formats as LLaMA-Factory 0.9.5 defines them, and belle, chatglm2, baichuan and baichuan2, which that
 // release dropped, as 0.9.4 does. chatglm, which it never had, is ChatGLM-6B's own.
 var specs = []spec{
@@ -130,7 +133,10 @@ var specs = []spec{
 	}),
 	qwen("qwen3", func(s *spec) { s.reasoning = true }),
 	qwen("qwen3_nothink", func(*spec) {}),
-	qwen("qwen2_vl", func(s *spec) { s.defaultSystem = "You are a helpful assistant." }),
+	qwen("qwen2_vl", func(s *spec) {
+		s.defaultSystem = "You are a helpful assistant."
+		s.sees = &sees{picture: text("<|vision_start|><|image_pad|><|vision_end|>"), video: text("<|vision_start|><|video_pad|><|vision_end|>")}
+	}),
 	chatML("yi", func(*spec) {}),
 	{
 		name:      "yi_vl",
@@ -143,6 +149,7 @@ var specs = []spec{
 			"仔细阅读所有的图像，并对人类的问题做出信息丰富、有帮助、详细的和礼貌的回答。\n\n",
 		stop:         []string{"###"},
 		efficientEOS: true,
+		sees:         &sees{picture: []slot{{id: yiPicture}}, line: true},
 	},
 	{
 		name:   "deepseek",

@@ -34,13 +34,6 @@ type Layouter interface {
 	Layout(ids []int32) (positions [][]int32, prefix int)
 }
 
-// Viewer is implemented by families that read pictures.
-type Viewer interface {
-	// Features builds the vision tower on the build's Images: [N, D], a row for each token that stands for a part of a
-	// picture.
-	Features(b *nn.Build) *graph.Value
-}
-
 // MultiToken is implemented by families with multi-token prediction modules (DeepSeek-V3).
 type MultiToken interface {
 	// MTPHidden builds the module on the main model's hidden rows [B, T, D]: [B, T-1, D], whose place i predicts token

@@ -3,6 +3,7 @@ package family
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"danlu/graph"
@@ -182,12 +183,78 @@ func (m *Qwen25VL) Layout(ids []int32) (positions [][]int32, prefix int) {
 	return positions, 0
 }
 
-// ImageInputs are the tower's inputs for the pictures of a batch of one text, by the names of nn.ImageInputs: media in
-// the order of their tokens, patches [P, C] of all of them.
-func (m *Qwen25VL) ImageInputs(ids []int32, media []vision.Media, patches []float32) (map[string]*tensor.Tensor, error) {
+// PatchShape implements Viewer.
+func (m *Qwen25VL) PatchShape() (values, merged int) {
+	return m.Tower.PatchValues(), m.Tower.Merge * m.Tower.Merge
+}
+
+// Placeholders implements Viewer.
+func (m *Qwen25VL) Placeholders() (picture, video int32) {
+	return m.MRoPE.ImageToken, m.MRoPE.VideoToken
+}
+
+// PicturePositions implements Viewer.
+func (m *Qwen25VL) PicturePositions(ids []int32, media []vision.Media) ([][]int32, error) {
+	rows, err := m.MRoPE.Positions(ids, media)
+	return rows[:], err
+}
+
+// qwenEye are the processors of pictures and of videos, whose limits of size differ.
+type qwenEye struct {
+	*vision.QwenProcessor
+	video *vision.QwenProcessor
+}
+
+// Grid implements Processor.
+func (e *qwenEye) Grid(width, height, frames int) (vision.Grid, error) {
+	if frames == 0 {
+		return e.QwenProcessor.Grid(width, height, 1)
+	}
+	return e.video.Grid(width, height, frames)
+}
+
+// Video implements Processor.
+func (e *qwenEye) Video(frames []*vision.RGB) (*vision.Patches, error) { return e.video.Video(frames) }
+
+// FramesPerGrid implements Processor.
+func (e *qwenEye) FramesPerGrid() int { return e.video.TemporalPatch }
+
+// Processor implements Viewer: preprocessor_config.json, and video_preprocessor_config.json where videos have their own.
+func (m *Qwen25VL) Processor(dir string) (Processor, error) {
+	const still, moving = "preprocessor_config.json", "video_preprocessor_config.json"
+	data, err := processorConfig(dir, still)
+	if err == nil && data == nil {
+		err = fmt.Errorf("family: %s: holds no %s, by which pictures are read", dir, still)
+	}
+	if err != nil {
+		return nil, err
+	}
+	e := &qwenEye{}
+	if e.QwenProcessor, err = vision.ParseQwenProcessor(filepath.Join(dir, still), data); err != nil {
+		return nil, err
+	}
+	e.video = e.QwenProcessor
+	if data, err = processorConfig(dir, moving); err == nil && data != nil {
+		e.video, err = vision.ParseQwenProcessor(filepath.Join(dir, moving), data)
+	}
+	if err != nil {
+		return nil, err
+	}
+	t := &m.Tower
+	for _, p := range []*vision.QwenProcessor{e.QwenProcessor, e.video} {
+		if p.PatchSize != t.PatchSize || p.TemporalPatch != t.TemporalPatch || p.MergeSize != t.Merge {
+			return nil, fmt.Errorf("family: %s: %s: patches of %d x %d x %d merged by %d, the vision tower takes %d x %d x %d merged by %d", dir, still,
+				p.TemporalPatch, p.PatchSize, p.PatchSize, p.MergeSize, t.TemporalPatch, t.PatchSize, t.PatchSize, t.Merge)
+		}
+	}
+	return e, nil
+}
+
+// TowerInputs implements Viewer: patches [P, C] of all media.
+func (m *Qwen25VL) TowerInputs(media []vision.Media, patches []float32) (map[string]*tensor.Tensor, error) {
 	t := &m.Tower
 	unit := t.Merge * t.Merge
-	var rows, windows, frames, order, inverse []int32
+	var windows, frames, order []int32
 	var positions [2][]int32
 	window, frame := int32(0), int32(0)
 	for _, x := range media {
@@ -209,24 +276,18 @@ func (m *Qwen25VL) ImageInputs(ids []int32, media []vision.Media, patches []floa
 		p := g.PatchPositions(t.Merge)
 		positions[0], positions[1] = append(positions[0], p[0]...), append(positions[1], p[1]...)
 	}
-	inverse = make([]int32, len(order))
+	inverse := make([]int32, len(order))
 	for i, place := range order {
 		inverse[place] = int32(i)
 	}
-	for i, id := range ids {
-		if id == m.MRoPE.ImageToken || id == m.MRoPE.VideoToken {
-			rows = append(rows, int32(i))
-		}
-	}
 	n := len(order) * unit
-	if len(rows) != len(order) || len(patches) != n*t.PatchValues() {
-		return nil, fmt.Errorf("family: qwen2.5-vl: %d image tokens and %d pixel values for %d merged patches", len(rows), len(patches), len(order))
+	if len(patches) != n*t.PatchValues() {
+		return nil, fmt.Errorf("family: qwen2.5-vl: %d pixel values for %d merged patches", len(patches), len(order))
 	}
 	return map[string]*tensor.Tensor{
 		"patches":         tensor.FromF32(patches, n, t.PatchValues()),
 		"patch_positions": tensor.FromI32(slices.Concat(positions[0], positions[1]), 2, 1, n),
 		"patch_windows":   tensor.FromI32(windows, 1, n), "patch_frames": tensor.FromI32(frames, 1, n),
 		"window_order": tensor.FromI32(order, len(order)), "window_inverse": tensor.FromI32(inverse, len(order)),
-		"image_rows": tensor.FromI32(rows, len(rows)),
 	}, nil
 }

@@ -2,6 +2,7 @@ package family
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"danlu/graph"
 	"danlu/nn"
 	"danlu/tensor"
+	"danlu/vision"
 )
 
 func init() { register("yi-vl", newYiVL, "LlavaLlamaForCausalLM") }
@@ -20,6 +22,9 @@ type YiVL struct {
 	Tower      clipTower
 	Select     int // which hidden state of the tower, counted from the end
 	Activation graph.ActivationKind
+
+	towerPath string // as the config names the tower
+	pad       bool   // pictures are padded to squares
 }
 
 // clipTower is the vision tower's own config.json.
@@ -35,12 +40,13 @@ type clipTower struct {
 	HiddenAct    string  `json:"hidden_act"`
 }
 
-// YiImageToken marks a picture in a text; the picture's patches take its place.
+// YiImageToken stands for a picture in a text.
 const YiImageToken = -200
 
 func newYiVL(c *Config) (Model, error) {
 	m := &YiVL{Select: -c.IntOr("mm_vision_select_layer", -2), Tower: clipTower{Channels: 3, NormEps: 1e-5, HiddenAct: "gelu"}}
 	tower := c.StringOr("mm_vision_tower", "")
+	m.towerPath, m.pad = tower, c.StringOr("image_aspect_ratio", "square") == "pad"
 	var data json.RawMessage
 	if !c.get("vision_config", &data) { // presets hold the tower's config themselves
 		var err error
@@ -67,7 +73,7 @@ func newYiVL(c *Config) (Model, error) {
 	c.Want("mm_projector_type", "mlp2x_gelu_Norm")
 	c.Want("mm_vision_select_feature", "patch")
 	c.Want("mm_use_im_start_end", false)
-	c.ignore("freeze_mm_mlp_adapter", "image_aspect_ratio", "image_grid_pinpoints", "mm_hidden_size", "mm_use_im_patch_token", "tune_mm_mlp_adapter", "use_mm_proj")
+	c.ignore("freeze_mm_mlp_adapter", "image_grid_pinpoints", "mm_hidden_size", "mm_use_im_patch_token", "tune_mm_mlp_adapter", "use_mm_proj")
 	m.Llama = *readLlama(c, 10000)
 	m.QKVBias = c.BoolOr("attention_bias", false)
 	m.OutBias = m.QKVBias
@@ -77,14 +83,20 @@ func newYiVL(c *Config) (Model, error) {
 	return m, nil
 }
 
-// readTowerConfig reads the config of the tower that a model names by a path below its folder; released models name it
-// by the path of their own download, of which the first part is kept here too.
-func readTowerConfig(dir, tower string) ([]byte, error) {
+// towerFolders are where a tower may lie below the model's folder: released models name it by the path of their own
+// download, of which the first part is kept here too.
+func towerFolders(tower string) (list []string) {
 	for _, path := range []string{tower, filepath.Dir(tower)} {
-		path = filepath.Clean(path)
-		if filepath.IsAbs(path) || path == "." || !filepath.IsLocal(path) {
-			continue
+		if path = filepath.Clean(path); path != "." && filepath.IsLocal(path) {
+			list = append(list, path)
 		}
+	}
+	return list
+}
+
+// readTowerConfig reads the config of the tower that a model names.
+func readTowerConfig(dir, tower string) ([]byte, error) {
+	for _, path := range towerFolders(tower) {
 		if data, err := os.ReadFile(filepath.Join(dir, path, "config.json")); err == nil {
 			return data, nil
 		}
@@ -179,32 +191,81 @@ func (m *YiVL) layers(b *nn.Build, x *graph.Value, from, to int) *graph.Value {
 	})
 }
 
-// Expand puts a picture's patches in place of each image token of a text and returns the longer text, in which they have
-// id 0, and the places of the patches.
-func (m *YiVL) Expand(ids []int32) (text, rows []int32) {
-	for _, id := range ids {
-		if id != YiImageToken {
-			text = append(text, id)
-			continue
-		}
-		for range m.Tower.patches() {
-			rows = append(rows, int32(len(text)))
-			text = append(text, 0)
-		}
+// PatchShape implements Viewer.
+func (m *YiVL) PatchShape() (values, merged int) { return m.Tower.patchValues(), 1 }
+
+// Placeholders implements Viewer.
+func (m *YiVL) Placeholders() (picture, video int32) { return YiImageToken, -1 }
+
+// PicturePositions implements Viewer.
+func (m *YiVL) PicturePositions(ids []int32, media []vision.Media) ([][]int32, error) {
+	row := make([]int32, len(ids))
+	for i := range row {
+		row[i] = int32(i)
 	}
-	return text, rows
+	return [][]int32{row}, nil
 }
 
-// ImageInputs are the tower's inputs by the names of nn.ImageInputs: pixels [I, C, side, side], rows as Expand gives them.
-func (m *YiVL) ImageInputs(pixels []float32, rows []int32) (map[string]*tensor.Tensor, error) {
+// clipEye is CLIP's processor for pictures that are cut into a grid of patches.
+type clipEye struct {
+	*vision.ClipProcessor
+	grid vision.Grid
+}
+
+// Grid implements Processor: all pictures get the same size.
+func (e *clipEye) Grid(width, height, frames int) (vision.Grid, error) {
+	if frames > 0 {
+		return vision.Grid{}, errNoVideo
+	}
+	return e.grid, nil
+}
+
+// Image implements Processor.
+func (e *clipEye) Image(img *vision.RGB) (*vision.Patches, error) {
+	return &vision.Patches{Grid: e.grid, Values: e.ClipProcessor.Image(img)}, nil
+}
+
+// Video implements Processor.
+func (e *clipEye) Video([]*vision.RGB) (*vision.Patches, error) { return nil, errNoVideo }
+
+// FramesPerGrid implements Processor.
+func (e *clipEye) FramesPerGrid() int { return 1 }
+
+var errNoVideo = errors.New("family: yi-vl: reads pictures, not videos")
+
+// Processor implements Viewer: the preprocessor_config.json of the tower's folder.
+func (m *YiVL) Processor(dir string) (Processor, error) {
+	const name = "preprocessor_config.json"
+	for _, below := range append(towerFolders(m.towerPath), ".") {
+		data, err := processorConfig(filepath.Join(dir, below), name)
+		if err != nil {
+			return nil, err
+		}
+		if data == nil {
+			continue
+		}
+		p, err := vision.ParseClipProcessor(filepath.Join(dir, below, name), data, m.pad)
+		if err != nil {
+			return nil, err
+		}
+		if t := &m.Tower; p.Side != t.ImageSize || t.Channels != 3 {
+			return nil, fmt.Errorf("family: %s: %s: pictures of %d pixels a side, the vision tower takes %d", dir, name, p.Side, t.ImageSize)
+		}
+		side := p.Side / m.Tower.PatchSize
+		return &clipEye{p, vision.Grid{T: 1, H: side, W: side}}, nil
+	}
+	return nil, fmt.Errorf("family: %s: holds no %s of the vision tower, by which pictures are read", dir, name)
+}
+
+// TowerInputs implements Viewer: pixels [I, C, side, side].
+func (m *YiVL) TowerInputs(media []vision.Media, pixels []float32) (map[string]*tensor.Tensor, error) {
 	t := &m.Tower
 	side, n := t.ImageSize, t.Channels*t.ImageSize*t.ImageSize
-	images := len(pixels) / n
-	if len(pixels) != images*n || len(rows) != images*t.patches() {
-		return nil, fmt.Errorf("family: yi-vl: %d pixel values and %d image tokens for pictures of %d values and %d patches", len(pixels), len(rows), n, t.patches())
+	if len(pixels) != len(media)*n {
+		return nil, fmt.Errorf("family: yi-vl: %d pixel values for %d pictures of %d", len(pixels), len(media), n)
 	}
 	patches := make([]float32, 0, len(pixels))
-	for i := range images {
+	for i := range media {
 		for py := range side / t.PatchSize {
 			for px := range side / t.PatchSize {
 				for c := range t.Channels {
@@ -216,5 +277,5 @@ func (m *YiVL) ImageInputs(pixels []float32, rows []int32) (map[string]*tensor.T
 			}
 		}
 	}
-	return map[string]*tensor.Tensor{"patches": tensor.FromF32(patches, len(rows), t.patchValues()), "image_rows": tensor.FromI32(rows, len(rows))}, nil
+	return map[string]*tensor.Tensor{"patches": tensor.FromF32(patches, len(media)*t.patches(), t.patchValues())}, nil
 }

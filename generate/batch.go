@@ -53,6 +53,7 @@ func (r *Runner) Batch(ctx context.Context, requests []Request, done func(i int,
 			if err != nil {
 				return nil, err
 			}
+			seq.Pictures = requests[next].Pictures
 			live = append(live, &answering{at: next, req: &requests[next], seq: seq, sampler: NewSampler(requests[next].Sampling), seen: slices.Clone(requests[next].Prompt)})
 			next++
 		}

@@ -35,6 +35,7 @@ type Runner struct {
 	body   engine.Program // tokens → hidden rows
 	head   engine.Program // hidden rows → logits
 	caches []string       // labels of the cache states
+	engine engine.Engine
 	store  engine.Store
 
 	free  []int32 // pages that no sequence holds
@@ -58,6 +59,8 @@ type Sequence struct {
 	slot  int
 	// Prefix is the number of first tokens that see each other both ways (GLM); 0 for plain causal models.
 	Prefix int
+	// Pictures say what picture tokens stand for; nil: there are none.
+	Pictures *Pictures
 }
 
 // Work extends a sequence by tokens in one pass.
@@ -86,7 +89,7 @@ func NewRunner(eng engine.Engine, store engine.Store, model family.Model, opts O
 	if opts.Pages == 0 {
 		opts.Pages = perSeq * opts.Sequences
 	}
-	r := &Runner{model: model, opts: opts, store: store, slots: make([]bool, opts.Sequences)}
+	r := &Runner{model: model, opts: opts, engine: eng, store: store, slots: make([]bool, opts.Sequences)}
 	spec := graph.CacheSpec{Pages: opts.Pages, PageLen: opts.PageLen, Store: opts.Store}
 	body, err := graph.Build(func(g *graph.Graph) {
 		b, err := nn.CachedInputs(g, opts.Policy, info.PositionRows, opts.Chunk, opts.Sequences, perSeq, spec)
@@ -222,6 +225,9 @@ func (r *Runner) Close(s *Sequence) {
 // Truncate forgets all but the first n tokens of a sequence.
 func (r *Runner) Truncate(s *Sequence, n int) {
 	s.IDs = s.IDs[:n]
+	if n == 0 {
+		s.Pictures = nil
+	}
 	keep := (n + r.opts.PageLen - 1) / r.opts.PageLen
 	for len(s.pages) > keep {
 		r.free = append(r.free, s.pages[len(s.pages)-1])
@@ -306,6 +312,9 @@ func (r *Runner) fill(work []Work) (wanted []int) {
 		total := max(w.Total, len(s.IDs)+len(w.IDs))
 		for i, id := range w.IDs {
 			at := len(s.IDs) + i
+			if id < 0 { // a picture's, whose features take the place of an embedding
+				id = 0
+			}
 			in.ids[row], in.lengths[row], in.seqs[row], in.at[row] = id, int32(total), int32(s.slot), int32(at)
 			in.slots[row] = s.pages[at/r.opts.PageLen]*int32(r.opts.PageLen) + int32(at%r.opts.PageLen)
 			for p := range rows {

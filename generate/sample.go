@@ -244,8 +244,8 @@ func (s *Sampler) penalise(logits []float32, seen []int32) {
 	if n := s.NoRepeatNGram; n > 0 && len(seen) >= n-1 {
 		last := seen[len(seen)-(n-1):]
 		for i := 0; i+n <= len(seen); i++ {
-			if slices.Equal(seen[i:i+n-1], last) && int(seen[i+n-1]) < len(logits) {
-				logits[seen[i+n-1]] = float32(math.Inf(-1))
+			if id := seen[i+n-1]; id >= 0 && int(id) < len(logits) && slices.Equal(seen[i:i+n-1], last) {
+				logits[id] = float32(math.Inf(-1))
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package generate
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"danlu/chat"
 	"danlu/chat/jinja"
@@ -22,7 +23,21 @@ type Talk struct {
 	Sampling Sampling
 	MaxNew   int     // 0: as far as the context goes
 	End      []int32 // tokens that end an answer
+
+	Eyes  *Eyes    // of models that read pictures; nil: none are attached
+	seen  attached // of the conversation so far
+	fresh attached // of the next question
 }
+
+// attached are pictures and videos in the order of the messages.
+type attached struct{ pictures, videos []*Seen }
+
+func (a attached) with(b attached) attached {
+	return attached{slices.Concat(a.pictures, b.pictures), slices.Concat(a.videos, b.videos)}
+}
+
+// Attach gives the next question pictures and videos, which stand in the places of <image> and <video> in it, or in front.
+func (t *Talk) Attach(pictures, videos []*Seen) { t.fresh = t.fresh.with(attached{pictures, videos}) }
 
 // ContextError says that a prompt leaves no room for an answer.
 type ContextError struct{ Prompt, Context int }
@@ -48,12 +63,23 @@ func (t *Talk) Ask(ctx context.Context, question string, show func(chat.Said), p
 	if t.System != "" {
 		c.Messages = append(c.Messages, chat.NewMessage(chat.System, t.System))
 	}
-	asked := chat.NewMessage(chat.User, question)
+	marked, err := chat.Illustrated(question, len(t.fresh.pictures), len(t.fresh.videos))
+	if err != nil {
+		return Answered{}, err
+	}
+	asked := chat.NewQuestion(marked)
 	c.Messages = append(append(c.Messages, t.Messages...), asked)
 	c.SetThinking(t.Thinking)
 	p, err := t.Dialect.Prompt(c)
 	if err != nil {
 		return Answered{}, err
+	}
+	var pictures *Pictures
+	shown := t.seen.with(t.fresh)
+	if t.Eyes != nil {
+		if p.IDs, pictures, err = t.Eyes.Lay(p.IDs, shown.pictures, shown.videos); err != nil {
+			return Answered{}, err
+		}
 	}
 	if len(p.IDs) >= t.Runner.Context() {
 		return Answered{}, &ContextError{len(p.IDs), t.Runner.Context()}
@@ -72,7 +98,7 @@ func (t *Talk) Ask(ctx context.Context, question string, show func(chat.Said), p
 	w.End, w.Stops = t.Dialect.Stop()
 	w.End = append(w.End, t.End...)
 	w.MaxNew, w.Sampling = t.MaxNew, t.Sampling
-	w.Prompt = t.Runner.Resume(t.Sequence, p.IDs)
+	w.Prompt = t.Runner.Resume(t.Sequence, p.IDs, pictures)
 	if prefill != nil {
 		w.Prefill = prefill(len(w.Prompt))
 	}
@@ -90,8 +116,9 @@ func (t *Talk) Ask(ctx context.Context, question string, show func(chat.Said), p
 		answer.SetString("reasoning_content", all.Reasoning)
 	}
 	t.Messages = append(t.Messages, asked, answer)
+	t.seen, t.fresh = shown, attached{}
 	return out, nil
 }
 
 // Reset forgets the conversation, and keeps the system message.
-func (t *Talk) Reset() { t.Messages = nil }
+func (t *Talk) Reset() { t.Messages, t.seen, t.fresh = nil, attached{}, attached{} }

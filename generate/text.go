@@ -22,7 +22,8 @@ const (
 // Request is one generation.
 type Request struct {
 	Prompt   []int32
-	MaxNew   int // 0: as far as the context goes
+	Pictures *Pictures // of the text that ends with the prompt; nil: those that the sequence has
+	MaxNew   int       // 0: as far as the context goes
 	Sampling Sampling
 	End      []int32                   // tokens that end it
 	Allowed  func(id int32) bool       // what a grammar admits next; nil: everything
@@ -47,6 +48,9 @@ type Result struct {
 func (r *Runner) Generate(ctx context.Context, s *Sequence, req Request) (Result, error) {
 	if err := req.Sampling.Validate(); err != nil {
 		return Result{}, err
+	}
+	if req.Pictures != nil {
+		s.Pictures = req.Pictures
 	}
 	sampler := NewSampler(req.Sampling)
 	seen := append(slices.Clone(s.IDs), req.Prompt...)
@@ -109,7 +113,9 @@ func (r *Runner) Next(s *Sequence, text []int32, room int) Work {
 	from := len(s.IDs)
 	to := min(from+room, len(text))
 	w := Work{Sequence: s, Total: len(text)}
-	if l, ok := r.model.(family.Layouter); ok {
+	if s.Pictures != nil {
+		s.Pictures.place(&w, from, to)
+	} else if l, ok := r.model.(family.Layouter); ok {
 		rows, prefix := l.Layout(text)
 		if from == 0 {
 			s.Prefix = prefix

@@ -50,15 +50,10 @@ func (r *Runner) Write(ctx context.Context, s *Sequence, w Writing) (Written, er
 }
 
 // Resume cuts a sequence back to what it shares with a new prompt, and returns the rest of the prompt, which is at
-// least its last token. A sequence whose first tokens see each other both ways is read anew.
-func (r *Runner) Resume(s *Sequence, prompt []int32) (rest []int32) {
-	n := 0
-	for n < len(s.IDs) && n < len(prompt)-1 && s.IDs[n] == prompt[n] {
-		n++
-	}
-	if s.Prefix > 0 {
-		n = 0
-	}
+// least its last token. A sequence whose first tokens see each other both ways is read anew. pictures are the prompt's.
+func (r *Runner) Resume(s *Sequence, prompt []int32, pictures *Pictures) (rest []int32) {
+	n := s.Shared(prompt, pictures)
 	r.Truncate(s, n)
+	s.Pictures = pictures
 	return prompt[n:]
 }

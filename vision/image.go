@@ -81,16 +81,12 @@ func fromImage(img image.Image) *RGB {
 
 // Load reads a picture file.
 func Load(path string) (*RGB, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("vision: %w", err)
+	if err := checkSound(path); err != nil {
+		return nil, err
 	}
-	if st.Size() > maxImageBytes {
-		return nil, fmt.Errorf("vision: %s: want at most %d bytes, got %d", path, maxImageBytes, st.Size())
-	}
-	data, err := os.ReadFile(path)
+	data, err := readBounded(path)
 	if err != nil {
-		return nil, fmt.Errorf("vision: %w", err)
+		return nil, fmt.Errorf("vision: %s: %w", path, err)
 	}
 	img, err := Decode(data)
 	if err != nil {
@@ -99,20 +95,51 @@ func Load(path string) (*RGB, error) {
 	return img, nil
 }
 
+// Size reads a picture file's width and height.
+func Size(path string) (width, height int, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, 0, fmt.Errorf("vision: %w", err)
+	}
+	defer f.Close()
+	c, _, err := image.DecodeConfig(f)
+	if err != nil {
+		return 0, 0, fmt.Errorf("vision: %s: %w", path, err)
+	}
+	return c.Width, c.Height, nil
+}
+
+// readBounded reads a file that has to fit the limit of pictures.
+func readBounded(path string) ([]byte, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	if st.Size() > maxImageBytes {
+		return nil, fmt.Errorf("want at most %d bytes, got %d", maxImageBytes, st.Size())
+	}
+	return os.ReadFile(path)
+}
+
 // DecodeGIF reads the frames of an animation, each as it is shown.
 func DecodeGIF(data []byte) ([]*RGB, error) {
+	frames, _, err := decodeGIF(data)
+	return frames, err
+}
+
+// decodeGIF also returns how long each frame is shown, in hundredths of a second.
+func decodeGIF(data []byte) (frames []*RGB, delays []int, err error) {
 	if err := checkSize(data); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	g, err := gif.DecodeAll(bytes.NewReader(data))
 	if err != nil {
-		return nil, fmt.Errorf("vision: gif: %w", err)
+		return nil, nil, fmt.Errorf("vision: gif: %w", err)
 	}
 	if len(g.Image) == 0 || len(g.Image) > maxFrames || len(g.Image) > maxPixels/max(1, g.Config.Width*g.Config.Height) {
-		return nil, errors.New("vision: gif: too many frames for its size")
+		return nil, nil, errors.New("vision: gif: too many frames for its size")
 	}
 	canvas := image.NewNRGBA(image.Rect(0, 0, g.Config.Width, g.Config.Height))
-	var frames []*RGB
 	for i, f := range g.Image {
 		before := image.NewNRGBA(canvas.Bounds())
 		copy(before.Pix, canvas.Pix)
@@ -125,5 +152,5 @@ func DecodeGIF(data []byte) ([]*RGB, error) {
 			canvas = before
 		}
 	}
-	return frames, nil
+	return frames, g.Delay, nil
 }

@@ -77,6 +77,12 @@ func SmartResize(height, width, factor, minPixels, maxPixels int) (h, w int, err
 	return h, w, nil
 }
 
+// Grid is the grid of a video of so many frames, or of a picture, which is one frame.
+func (p *QwenProcessor) Grid(width, height, frames int) (Grid, error) {
+	h, w, err := SmartResize(height, width, p.PatchSize*p.MergeSize, p.MinPixels, p.MaxPixels)
+	return Grid{T: (frames + p.TemporalPatch - 1) / p.TemporalPatch, H: h / p.PatchSize, W: w / p.PatchSize}, err
+}
+
 // Image makes the patches of a still picture, which is repeated in time.
 func (p *QwenProcessor) Image(img *RGB) (*Patches, error) { return p.frames([]*RGB{img}, Resize) }
 

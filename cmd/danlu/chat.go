@@ -14,9 +14,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"danlu/chat"
+	"danlu/family"
 	"danlu/generate"
 	"danlu/internal/locale"
 	"danlu/internal/progress"
+	"danlu/vision"
 )
 
 func init() { verbs = append(verbs, newChat) }
@@ -35,9 +37,9 @@ func newChat(o *options) *cobra.Command {
 		Use:   "chat MODEL",
 		Short: locale.Text("Talk with a model in the terminal", "在终端与模型对话"),
 		Long: locale.Text(`Talk with a model. Ctrl-C stops a reply, Ctrl-D leaves. Lines between """ and """ are one message.
-Commands: /help /reset /system TEXT /set NAME VALUE /exit. Where standard input is no terminal, each line is a message.`,
+Commands: /help /reset /system TEXT /image FILE /set NAME VALUE /exit. Where standard input is no terminal, each line is a message.`,
 			`与模型对话。Ctrl-C 停止当前回答，Ctrl-D 退出；""" 与 """ 之间的多行算一条消息。
-命令：/help /reset /system 文本 /set 名称 值 /exit。标准输入不是终端时，每行是一条消息。`),
+命令：/help /reset /system 文本 /image 文件 /set 名称 值 /exit。标准输入不是终端时，每行是一条消息。`),
 		Example: "  danlu chat model.gguf\n  danlu chat qwen-folder --system \"Answer in one sentence.\" --temperature 0.6\n  echo \"1+1=?\" | danlu chat model.gguf\n  danlu chat base-model --template chatml",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, rest, err := modelArg(cmd, &c.model, args)
@@ -107,16 +109,26 @@ func (c *chatFlags) run(cmd *cobra.Command, o *options, name string) error {
 		return err
 	}
 	defer eng.Close()
-	r, shut, err := c.how.runner(m, eng, o.quiet, generate.Options{Context: size})
+	ready, err := c.how.load(m, eng, o.quiet)
 	if err != nil {
 		return err
 	}
-	defer shut()
-	talk.Runner = r
-	if talk.Sequence, err = r.Open(); err != nil {
+	defer ready.store.Close()
+	if talk.Runner, err = ready.runner(generate.Options{Context: size}); err != nil {
+		return err
+	}
+	defer talk.Runner.Shut()
+	if talk.Sequence, err = talk.Runner.Open(); err != nil {
 		return err
 	}
 	screen := newScreen(o.quiet)
+	if _, sees := m.model.(family.Viewer); sees {
+		if talk.Eyes, err = ready.eyes(name); err != nil {
+			screen.say("%v", err)
+		} else {
+			defer talk.Eyes.Close()
+		}
+	}
 	defer screen.in.Close()
 	defer screen.leaveOn(syscall.SIGTERM)()
 	if !screen.live {
@@ -181,7 +193,7 @@ func converse(ctx context.Context, t *generate.Talk, s *screen) error {
 			return err
 		}
 		if strings.HasPrefix(text, "/") {
-			leave, err := command(t, s, text)
+			leave, err := command(ctx, t, s, text)
 			if leave {
 				return nil
 			}
@@ -293,7 +305,7 @@ func message(in input) (string, error) {
 }
 
 // command runs a line that starts with a slash.
-func command(t *generate.Talk, s *screen, line string) (leave bool, err error) {
+func command(ctx context.Context, t *generate.Talk, s *screen, line string) (leave bool, err error) {
 	word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 	rest = strings.TrimSpace(rest)
 	switch word {
@@ -304,11 +316,13 @@ func command(t *generate.Talk, s *screen, line string) (leave bool, err error) {
 /system [TEXT]    show or set the system message, and start anew
 /set NAME VALUE   temperature, top_k, top_p, min_p, repetition_penalty, seed, max_new, thinking (on, off)
 /set              show the settings
+/image FILE       a picture for the next message (/video PATH: a video), in the place of <image> or in front
 /exit             leave (Ctrl-D)
 """ ... """       a message of several lines; Ctrl-C stops a reply`, `/reset            清空对话
 /system [文本]     查看或设置系统消息，并重新开始
 /set 名称 值       temperature、top_k、top_p、min_p、repetition_penalty、seed、max_new、thinking（on、off）
 /set              查看设置
+/image 文件       给下一条消息附上图片（/video 路径：视频），放在 <image> 处或最前
 /exit             退出（Ctrl-D）
 """ ... """       多行消息；Ctrl-C 停止当前回答`))
 	case "/reset", "/clear":
@@ -322,6 +336,8 @@ func command(t *generate.Talk, s *screen, line string) (leave bool, err error) {
 		t.System = rest
 		t.Reset()
 		s.say(locale.Text("(system message set, a new conversation)", "（系统消息已设置，开始新对话）"))
+	case "/image", "/video":
+		return false, attach(ctx, t, s, word, rest)
 	case "/set":
 		if rest == "" {
 			showSettings(t, s)
@@ -333,6 +349,24 @@ func command(t *generate.Talk, s *screen, line string) (leave bool, err error) {
 		return false, fmt.Errorf(locale.Text("unknown command %s; /help lists the commands", "未知命令 %s；输入 /help 查看命令"), word)
 	}
 	return false, nil
+}
+
+// attach looks at a picture or video for the next message.
+func attach(ctx context.Context, t *generate.Talk, s *screen, word, path string) error {
+	if t.Eyes == nil {
+		return errors.New(locale.Text("this model reads no pictures", "该模型不读取图片"))
+	}
+	images, videos := []string{path}, []string(nil)
+	if word == "/video" {
+		images, videos = videos, images
+	}
+	pictures, films, err := seen(ctx, t.Eyes, images, videos, vision.VideoOptions{})
+	if err != nil {
+		return err
+	}
+	t.Attach(pictures, films)
+	s.say(locale.Text("(attached to the next message)", "（已附到下一条消息）"))
+	return nil
 }
 
 func showSettings(t *generate.Talk, s *screen) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,9 +12,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"danlu/chat"
+	"danlu/family"
 	"danlu/generate"
 	"danlu/internal/locale"
 	"danlu/tokenizer"
+	"danlu/vision"
 )
 
 func init() { verbs = append(verbs, newGenerate) }
@@ -22,7 +25,8 @@ func init() { verbs = append(verbs, newGenerate) }
 type generateFlags struct {
 	model, ids, file, system, template, special, thinking string
 	chat                                                  bool
-	stops                                                 []string
+	stops, images, videos                                 []string
+	video                                                 vision.VideoOptions
 	maxNew                                                int
 	sampling                                              sampling
 	how                                                   inference
@@ -38,7 +42,7 @@ With --chat the prompt is a question, put into the model's chat template.`,
 			`续写文本。提示可以是参数、文件（- 为标准输入）或 token id，文本边生成边输出。
 使用 --chat 时，提示作为问题套入模型的对话模板。`),
 		Example: "  danlu generate model.gguf \"Once upon a time\" --max-new 64 --temperature 0.8\n  danlu generate model.gguf -f book.txt --max-new 200\n" +
-			"  danlu generate qwen-folder --chat \"1+1 等于几？\"\n  danlu generate model.gguf --prompt-ids 1,4093,198 --max-new 48 --temperature 0 --json",
+			"  danlu generate qwen-folder --chat \"1+1 等于几？\"\n  danlu generate qwen2.5-vl-folder --chat --image cat.jpg \"What is this?\"\n  danlu generate model.gguf --prompt-ids 1,4093,198 --max-new 48 --temperature 0 --json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, rest, err := modelArg(cmd, &g.model, args)
 			if err != nil {
@@ -56,6 +60,7 @@ With --chat the prompt is a question, put into the model's chat template.`,
 	f.StringVar(&g.system, "system", "", locale.Text("system message for --chat", "--chat 的系统消息"))
 	f.StringVar(&g.template, "template", "", locale.Text("prompt format for --chat instead of the model's own template", "--chat 使用的对话格式（代替模型自带模板）"))
 	f.StringVar(&g.thinking, "thinking", "", locale.Text("on or off, for models that think (--chat); default: the template's", "思考模型的思考开关 on 或 off（--chat）；默认由模板决定"))
+	pictureFlags(f, &g.images, &g.videos, &g.video)
 	f.StringArrayVar(&g.stops, "stop", nil, locale.Text("text that ends the answer (may be repeated)", "遇到该文本即停止（可重复）"))
 	f.IntVarP(&g.maxNew, "max-new", "n", 128, locale.Text("most new tokens", "最多生成的 token 数"))
 	g.sampling.flags(f)
@@ -86,6 +91,8 @@ func (g *generateFlags) check(args []string) (text string, err error) {
 		return "", fmt.Errorf("--special: want parse or text, got %q", g.special)
 	case !g.chat && (g.system != "" || g.template != "" || g.thinking != ""):
 		return "", errors.New("--system, --template, --thinking: need --chat")
+	case !g.chat && g.ids == "" && len(g.images)+len(g.videos) > 0:
+		return "", errors.New("--image, --video: need --chat, or --prompt-ids with a placeholder for each")
 	case g.chat && g.ids != "":
 		return "", errors.New("--prompt-ids: cannot be put into a chat template (--chat)")
 	case len(args) == 1:
@@ -125,28 +132,33 @@ func (g *generateFlags) run(cmd *cobra.Command, o *options, name string, args []
 		return err
 	}
 	w.End = endTokens(info, defaults, w.End...)
-	for _, id := range w.Prompt {
-		if id < 0 || int(id) >= info.VocabSize {
-			return fmt.Errorf("prompt: want ids below %d, got %d", info.VocabSize, id)
-		}
-	}
-	if n := len(w.Prompt); n == 0 || info.MaxPosition > 0 && n >= info.MaxPosition {
-		return fmt.Errorf("prompt: %d tokens do not fit the model's context of %d", n, info.MaxPosition)
-	}
 	eng, err := o.newEngine()
 	if err != nil {
 		return err
 	}
 	defer eng.Close()
+	ready, err := g.how.load(m, eng, o.quiet || o.json)
+	if err != nil {
+		return err
+	}
+	defer ready.store.Close()
+	if len(g.images)+len(g.videos) > 0 {
+		if err := g.look(cmd.Context(), ready, name, &w); err != nil {
+			return err
+		}
+	}
+	if err := checkPrompt(info, w); err != nil {
+		return err
+	}
 	size := len(w.Prompt) + w.MaxNew
 	if info.MaxPosition > 0 {
 		size = min(size, info.MaxPosition)
 	}
-	r, shut, err := g.how.runner(m, eng, o.quiet || o.json, generate.Options{Context: size})
+	r, err := ready.runner(generate.Options{Context: size})
 	if err != nil {
 		return err
 	}
-	defer shut()
+	defer r.Shut()
 	seq, err := r.Open()
 	if err != nil {
 		return err
@@ -158,6 +170,34 @@ func (g *generateFlags) run(cmd *cobra.Command, o *options, name string, args []
 		w.Write = func(s string) { fmt.Print(s) }
 	}
 	return report(o, r, cmd, seq, w)
+}
+
+// checkPrompt refuses ids that the model does not have and prompts that it cannot hold.
+func checkPrompt(info family.Info, w generate.Writing) error {
+	for i, id := range w.Prompt {
+		if (id < 0 || int(id) >= info.VocabSize) && !w.Pictures.Covers(i) {
+			return fmt.Errorf("prompt: want ids below %d, got %d", info.VocabSize, id)
+		}
+	}
+	if n := len(w.Prompt); n == 0 || info.MaxPosition > 0 && n >= info.MaxPosition {
+		return fmt.Errorf("prompt: %d tokens do not fit the model's context of %d", n, info.MaxPosition)
+	}
+	return nil
+}
+
+// look puts the pictures into the prompt.
+func (g *generateFlags) look(ctx context.Context, m *loaded, name string, w *generate.Writing) error {
+	eyes, err := m.eyes(name)
+	if err != nil {
+		return err
+	}
+	defer eyes.Close()
+	pictures, videos, err := seen(ctx, eyes, g.images, g.videos, g.video)
+	if err != nil {
+		return err
+	}
+	w.Prompt, w.Pictures, err = eyes.Lay(w.Prompt, pictures, videos)
+	return err
 }
 
 // prompt fills in the prompt's ids and what ends the answer.
@@ -184,7 +224,11 @@ func (g *generateFlags) prompt(w *generate.Writing, name, text string) error {
 	if g.system != "" {
 		c.Messages = append(c.Messages, chat.NewMessage(chat.System, g.system))
 	}
-	c.Messages = append(c.Messages, chat.NewMessage(chat.User, strings.TrimRight(text, "\n")))
+	marked, err := chat.Illustrated(strings.TrimRight(text, "\n"), len(g.images), len(g.videos))
+	if err != nil {
+		return err
+	}
+	c.Messages = append(c.Messages, chat.NewQuestion(marked))
 	p, err := d.Prompt(c)
 	if err != nil {
 		return err

@@ -70,26 +70,47 @@ func (i *inference) adapt(m *opened) error {
 	return nil
 }
 
-// runner loads a model and compiles it; the returned function frees both.
-func (i *inference) runner(m *opened, eng engine.Engine, quiet bool, opts generate.Options) (_ *generate.Runner, shut func(), err error) {
-	if opts.Policy, err = i.policy(); err != nil {
-		return nil, nil, err
+// loaded is a model whose weights are in a store.
+type loaded struct {
+	*opened
+	engine engine.Engine
+	store  engine.Store
+	opts   generate.Options // Policy, Store and Storage
+}
+
+// load fills a store with a model's weights.
+func (i *inference) load(m *opened, eng engine.Engine, quiet bool) (*loaded, error) {
+	l := &loaded{opened: m, engine: eng}
+	var err error
+	if l.opts.Policy, err = i.policy(); err != nil {
+		return nil, err
 	}
-	if opts.Store, err = i.store(); err != nil {
-		return nil, nil, err
+	if l.opts.Store, err = i.store(); err != nil {
+		return nil, err
 	}
 	if err := i.adapt(m); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	store, storage, err := m.loadAs(eng, i.quant, quiet)
+	l.store, l.opts.Storage, err = m.loadAs(eng, i.quant, quiet)
+	return l, err
+}
+
+// runner compiles the model; the caller shuts it before the store is closed.
+func (l *loaded) runner(opts generate.Options) (*generate.Runner, error) {
+	opts.Policy, opts.Store, opts.Storage = l.opts.Policy, l.opts.Store, l.opts.Storage
+	return generate.NewRunner(l.engine, l.store, l.model, opts)
+}
+
+// runner loads a model and compiles it; the returned function frees both.
+func (i *inference) runner(m *opened, eng engine.Engine, quiet bool, opts generate.Options) (_ *generate.Runner, shut func(), err error) {
+	l, err := i.load(m, eng, quiet)
 	if err != nil {
 		return nil, nil, err
 	}
-	opts.Storage = storage
-	r, err := generate.NewRunner(eng, store, m.model, opts)
+	r, err := l.runner(opts)
 	if err != nil {
-		store.Close()
+		l.store.Close()
 		return nil, nil, err
 	}
-	return r, func() { r.Shut(); store.Close() }, nil
+	return r, func() { r.Shut(); l.store.Close() }, nil
 }
