@@ -21,7 +21,7 @@ var order = strings.Fields(`
 	nn
 	format/safetensors format/gguf format/pickle hub
 	tokenizer vision chat weights family adapter hardware plan
-	data generate task train recipe serve
+	data generate sandbox task train recipe serve
 	cmd/danlu
 `)
 
