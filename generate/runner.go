@@ -38,10 +38,11 @@ type Runner struct {
 	engine engine.Engine
 	store  engine.Store
 
-	free  []int32 // pages that no sequence holds
-	slots []bool  // rows of the page table in use
-	in    inputs
-	rows  []float32 // hidden rows gathered for the head
+	free    []int32 // pages that hold nothing
+	sharing sharing
+	slots   []bool // rows of the page table in use
+	in      inputs
+	rows    []float32 // hidden rows gathered for the head
 }
 
 // inputs are the body's inputs, reused between passes.
@@ -61,6 +62,9 @@ type Sequence struct {
 	Prefix int
 	// Pictures say what picture tokens stand for; nil: there are none.
 	Pictures *Pictures
+
+	root   *page   // of the texts that it shares pages with; nil: it shares none
+	shared []*page // its first pages, as far as others can use them
 }
 
 // Work extends a sequence by tokens in one pass.
@@ -109,6 +113,7 @@ func NewRunner(eng engine.Engine, store engine.Store, model family.Model, opts O
 	if err != nil {
 		return nil, err
 	}
+	r.sharing = newSharing(!dependsOnLength(body))
 	for _, s := range body.States() {
 		if spec := s.Node.Op.(graph.State); spec.Role == graph.CacheRole {
 			r.caches = append(r.caches, spec.Label)
@@ -177,6 +182,16 @@ func (o *Options) defaults(model family.Model) {
 	o.Chunk = max(1, min(o.Chunk, max(o.Context, o.Sequences)))
 }
 
+// dependsOnLength reports whether keys depend on the length that a text is to have.
+func dependsOnLength(body *graph.Graph) bool {
+	for n := range body.Live(nil, true) {
+		if in, ok := n.Op.(graph.Input); ok && in.Label == "lengths" {
+			return true
+		}
+	}
+	return false
+}
+
 // prefixed reports whether the first tokens of a family's texts see each other both ways.
 func prefixed(model family.Model) bool {
 	l, ok := model.(family.Layouter)
@@ -193,8 +208,8 @@ func (r *Runner) Context() int { return r.opts.Context }
 // Sequences is the number of sequences that can be held at a time.
 func (r *Runner) Sequences() int { return r.opts.Sequences }
 
-// Room is the number of tokens that the free pages of the cache take.
-func (r *Runner) Room() int { return len(r.free) * r.opts.PageLen }
+// Room is the number of tokens that the pages of the cache take which no sequence uses.
+func (r *Runner) Room() int { return (len(r.free) + r.sharing.idle.Len()) * r.opts.PageLen }
 
 // Capacity is the number of tokens that all pages of the cache take.
 func (r *Runner) Capacity() int { return r.opts.Pages * r.opts.PageLen }
@@ -216,23 +231,29 @@ func (r *Runner) Open() (*Sequence, error) {
 	return nil, fmt.Errorf("generate: all %d sequences are in use", len(r.slots))
 }
 
-// Close gives a sequence's pages back.
+// Close gives a sequence's pages back, those that it shares for others to adopt.
 func (r *Runner) Close(s *Sequence) {
+	r.Share(s)
+	s.root = nil
 	r.Truncate(s, 0)
 	r.slots[s.slot] = false
 }
 
-// Truncate forgets all but the first n tokens of a sequence.
+// Truncate forgets all but the first n tokens of a sequence, or the page's before n where others use the page that would
+// have to be written again.
 func (r *Runner) Truncate(s *Sequence, n int) {
-	s.IDs = s.IDs[:n]
 	if n == 0 {
 		s.Pictures = nil
 	}
 	keep := (n + r.opts.PageLen - 1) / r.opts.PageLen
 	for len(s.pages) > keep {
-		r.free = append(r.free, s.pages[len(s.pages)-1])
-		s.pages = s.pages[:len(s.pages)-1]
+		r.drop(s)
 	}
+	if n%r.opts.PageLen != 0 && !r.own(s) {
+		r.drop(s)
+		n -= n % r.opts.PageLen
+	}
+	s.IDs = s.IDs[:n]
 }
 
 // ErrCacheFull says that the pages of the cache are all held by sequences.
@@ -244,11 +265,11 @@ func (r *Runner) Reserve(s *Sequence, n int) error {
 		return fmt.Errorf("generate: %d tokens do not fit the context of %d", total, r.opts.Context)
 	}
 	for len(s.pages)*r.opts.PageLen < len(s.IDs)+n {
-		if len(r.free) == 0 {
+		p, ok := r.newPage()
+		if !ok {
 			return fmt.Errorf("generate: %w: %d pages", ErrCacheFull, r.opts.Pages)
 		}
-		s.pages = append(s.pages, r.free[len(r.free)-1])
-		r.free = r.free[:len(r.free)-1]
+		s.pages = append(s.pages, p)
 	}
 	return nil
 }
@@ -264,6 +285,9 @@ func (r *Runner) Run(ctx context.Context, work []Work) ([][]float32, error) {
 		return nil, fmt.Errorf("generate: a pass takes 1 to %d tokens, got %d", r.opts.Chunk, n)
 	}
 	for _, w := range work {
+		if w.Features != nil {
+			w.Sequence.root = nil // its tokens alone do not tell what it holds
+		}
 		if s := w.Sequence; len(s.IDs)+len(w.IDs) < s.Prefix {
 			return nil, fmt.Errorf("generate: the first %d tokens see each other and want to be read in one pass, got %d; a pass takes %d", s.Prefix, len(w.IDs), r.opts.Chunk)
 		}

@@ -55,5 +55,5 @@ func (r *Runner) Resume(s *Sequence, prompt []int32, pictures *Pictures) (rest [
 	n := s.Shared(prompt, pictures)
 	r.Truncate(s, n)
 	s.Pictures = pictures
-	return prompt[n:]
+	return prompt[len(s.IDs):]
 }

@@ -162,10 +162,10 @@ func (f *fields) only(name, reason string, values ...string) {
 var extensions = strings.Fields(`
 	audio modalities prediction web_search_options verbosity functions function_call suffix best_of
 	prompt_logprobs bad_words chat_template structured_outputs guided_json guided_regex guided_choice guided_grammar
-	thinking_token_budget thinking_budget thinking_budget_tokens reasoning_budget_tokens reasoning_format priority cache_salt return_token_ids include_stop_str_in_output
+	thinking_token_budget thinking_budget thinking_budget_tokens reasoning_budget_tokens reasoning_format priority return_token_ids include_stop_str_in_output
 	skip_special_tokens use_beam_search length_penalty
 	n_predict dry_multiplier dry_base dry_allowed_length xtc_probability xtc_threshold mirostat mirostat_tau mirostat_eta grammar json_schema
-	samplers cache_prompt id_slot n_probs lora keep_alive options format think`)
+	samplers id_slot n_probs lora keep_alive options format think`)
 
 // done reports the first thing that was wrong, or the fields that nobody read.
 func (f *fields) done() *apiError {

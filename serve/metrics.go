@@ -42,6 +42,7 @@ func (h *histogram) observe(d time.Duration) {
 type metrics struct {
 	mu                                            sync.Mutex
 	prompt, generated, suspended                  uint64
+	asked, hits                                   uint64            // tokens of prompts looked up in the cache, and found
 	ended                                         map[string]uint64 // by reason
 	first, token, whole, queued, reading, writing *histogram
 	used                                          float64 // share of the cache
@@ -51,6 +52,16 @@ func newMetrics() *metrics {
 	h := newHistogram
 	return &metrics{ended: map[string]uint64{"stop": 0, "length": 0, "abort": 0, "error": 0}, first: h(firstBounds), token: h(tokenBounds),
 		whole: h(wholeBounds), queued: h(wholeBounds), reading: h(wholeBounds), writing: h(wholeBounds)}
+}
+
+// joined counts what the cache held of a job's prompt.
+func (m *metrics) joined(j *job) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !j.anew {
+		m.asked += uint64(len(j.req.Prompt))
+		m.hits += uint64(j.cached)
+	}
 }
 
 // drew counts a token.
@@ -146,6 +157,8 @@ var allSeries = []series{
 	number("num_requests_waiting", "gauge", "Replies that wait.", func(m *Model) float64 { _, n := m.sched.load(); return float64(n) }),
 	number("kv_cache_usage_perc", "gauge", "Share of the cache in use, 1 is all.", func(m *Model) float64 { return m.sched.metrics.used }),
 	number("num_preemptions_total", "counter", "Replies that gave their part of the cache to others for a while.", func(m *Model) float64 { return float64(m.sched.metrics.suspended) }),
+	number("prefix_cache_queries_total", "counter", "Tokens of prompts that were looked up in the cache.", func(m *Model) float64 { return float64(m.sched.metrics.asked) }),
+	number("prefix_cache_hits_total", "counter", "Tokens of prompts that the cache held.", func(m *Model) float64 { return float64(m.sched.metrics.hits) }),
 	number("prompt_tokens_total", "counter", "Tokens of prompts.", func(m *Model) float64 { return float64(m.sched.metrics.prompt) }),
 	number("generation_tokens_total", "counter", "Tokens of replies.", func(m *Model) float64 { return float64(m.sched.metrics.generated) }),
 	{"request_success_total", "counter", "Replies that ended, by reason.", func(t *text, name string, m *Model) {

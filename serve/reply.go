@@ -160,7 +160,7 @@ func (s *Server) start(ctx context.Context, r *request, prompts []prompt) (*feed
 			req.Prompt = p.ids
 			req.Sampling.Seed += uint64(i)
 			req.Allowed = r.allowed(a)
-			a.job = &job{ctx: ctx, req: req, probabilities: r.probs, forced: a.forced, token: a.token}
+			a.job = &job{ctx: ctx, req: req, probabilities: r.probs, forced: a.forced, token: a.token, scope: r.scope, anew: r.anew}
 			replies, jobs = append(replies, a), append(jobs, a.job)
 		}
 	}
@@ -206,8 +206,9 @@ type usage struct {
 // count adds up what the replies came to. A prompt counts once, however many replies it has.
 func count(prompts []prompt, replies []*reply) *usage {
 	u := &usage{}
-	for _, p := range prompts {
+	for i, p := range prompts {
 		u.Prompt += len(p.ids)
+		u.PromptDetails.Cached += replies[i*len(replies)/len(prompts)].job.cached // of its first reply
 	}
 	for _, r := range replies {
 		u.Completion += r.tokens

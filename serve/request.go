@@ -31,6 +31,8 @@ type request struct {
 	admitted []int32 // allowed_token_ids
 	unended  bool    // ignore_eos
 	budget   int     // most tokens of thoughts; negative: any number
+	scope    string  // of the prefix cache
+	anew     bool    // do not use the prefix cache
 }
 
 // named reads the name of the model that a request is for; nil where there is none, which f tells. A server of one model
@@ -67,6 +69,10 @@ func (s *Server) common(f *fields) *request {
 	r.answer.Sampling = r.model.Sampling
 	r.sampling(f)
 	r.ends(f)
+	read(f, "cache_salt", "a text", &r.scope)
+	if keep := true; f.bool("cache_prompt", &keep) {
+		r.anew = !keep
+	}
 	f.labels()
 	return r
 }

@@ -31,12 +31,16 @@ type job struct {
 	forced func() (id int32, ok bool)
 	// token is told of every drawn token, on a goroutine of the scheduler; stop ends the reply.
 	token func(drawn) (stop bool)
+	// scope sets the prompts apart that must not share pages of the cache; anew reads the prompt whatever the cache holds.
+	scope string
+	anew  bool
 
 	ended chan struct{} // closed when the reply has ended; stop and err hold from then on
 	stop  generate.Stop
 	err   error
 
 	came, began, first, last time.Time // submitted, first in work, first token, newest token
+	cached                   int       // tokens of the prompt that the cache held when the job came into work
 
 	seq     *generate.Sequence
 	sampler *generate.Sampler
@@ -182,29 +186,59 @@ func (s *scheduler) leave() {
 	s.running = len(s.live)
 }
 
-// join starts waiting jobs while there are sequences for them.
+// join starts waiting jobs, in the order in which they came, while there are sequences for them.
 func (s *scheduler) join() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.waiting) > 0 && len(s.live) < s.runner.Sequences() {
-		j := s.waiting[0]
+	if len(s.waiting) > 0 {
+		for _, j := range s.live {
+			s.runner.Share(j.seq)
+		}
+	}
+	for i := 0; i < len(s.waiting) && len(s.live) < s.runner.Sequences(); {
+		j := s.waiting[i]
+		if s.awaits(j) {
+			i++
+			continue
+		}
 		if len(s.live) > 0 && s.room() < len(j.seen) {
-			return
+			break
 		}
 		if j.seq, j.err = s.runner.Open(); j.err != nil {
 			return // leave takes it away
 		}
-		s.waiting = s.waiting[1:]
-		if j.began.IsZero() {
-			j.began = time.Now()
-		}
-		s.runner.Next(j.seq, j.seen, 0) // finds the prefix
-		if j.seq.Prefix > s.runner.Chunk() {
-			j.err = fmt.Errorf("serve: a prompt of %d tokens that see each other does not fit a pass of %d", j.seq.Prefix, s.runner.Chunk())
-		}
+		s.waiting = slices.Delete(s.waiting, i, i+1)
+		s.begin(j)
 		s.live = append(s.live, j)
 	}
 	s.running = len(s.live)
+}
+
+// begin readies a job's empty sequence.
+func (s *scheduler) begin(j *job) {
+	s.runner.Next(j.seq, j.seen, 0) // finds the prefix
+	if j.seq.Prefix > s.runner.Chunk() {
+		j.err = fmt.Errorf("serve: a prompt of %d tokens that see each other does not fit a pass of %d", j.seq.Prefix, s.runner.Chunk())
+	}
+	cached := 0
+	if !j.anew {
+		cached = s.runner.Adopt(j.seq, j.seen, j.scope)
+	}
+	if j.began.IsZero() {
+		j.began, j.cached = time.Now(), cached
+		s.metrics.joined(j)
+	}
+}
+
+// awaits reports whether a job in work is just reading what this one begins with: then it waits and adopts it.
+func (s *scheduler) awaits(j *job) bool {
+	if j.anew {
+		return false
+	}
+	cached := s.runner.Cached(j.seen, j.scope)
+	return slices.ContainsFunc(s.live, func(k *job) bool {
+		return k.left() > 1 && !k.anew && k.scope == j.scope && s.runner.Shareable(k.seen, j.seen) > cached
+	})
 }
 
 // growth is the room of the cache that is left to every reply in work before another one starts, in tokens.
