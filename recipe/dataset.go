@@ -12,6 +12,10 @@ func (r *Recipe) Datasets(validation bool) ([]*data.Attr, error) {
 	if validation {
 		names, key = r.Data.EvalDataset, "eval_dataset"
 	}
+	names, err := r.written(key, names)
+	if err != nil {
+		return nil, err
+	}
 	attrs, err := data.Find(names, r.Data.DatasetDir)
 	if err != nil {
 		return nil, err

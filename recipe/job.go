@@ -50,6 +50,9 @@ type job struct {
 
 // Run carries out a recipe, or the stages of a pipeline one after the other.
 func Run(ctx context.Context, r *Recipe, o RunOptions) ([]*Outcome, error) {
+	if r.root != "" && len(r.Stages) > 0 {
+		return runPipeline(ctx, r, o)
+	}
 	todo := r.Stages
 	if len(todo) == 0 {
 		todo = []*Recipe{r}
@@ -79,15 +82,14 @@ func runStage(ctx context.Context, r *Recipe, o RunOptions) (_ *Outcome, err err
 		return nil, err
 	}
 	defer j.run.close()
-	if err := j.carryOut(ctx); err != nil {
+	if err := j.carryOut(ctx, stages[j.Method.Stage]); err != nil {
 		return nil, err
 	}
 	return j.outcome, nil
 }
 
-// carryOut opens what every stage needs and runs the stage.
-func (j *job) carryOut(ctx context.Context) (err error) {
-	do := stages[j.Method.Stage]
+// carryOut opens what every stage needs and runs one.
+func (j *job) carryOut(ctx context.Context, do stage) (err error) {
 	if do == nil {
 		return j.Errorf("stage", "%s cannot be run; stages are %s", j.Method.Stage, strings.Join(stageNames(), ", "))
 	}

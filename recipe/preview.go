@@ -38,7 +38,7 @@ func Preview(ctx context.Context, r *Recipe, o RunOptions, p PreviewOptions) (st
 		return err
 	}
 	j.sayNotes()
-	err := j.carryOut(ctx)
+	err := j.carryOut(ctx, stages[r.Method.Stage])
 	if errors.Is(err, errPreviewed) {
 		return shown, nil
 	}

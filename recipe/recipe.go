@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -34,6 +35,8 @@ type Recipe struct {
 	// Stages are the parts of a pipeline, in order; each is complete: the pipeline's keys, then its own, then the
 	// command line's. Empty for a plain recipe.
 	Stages []*Recipe
+	// Probes measure what the stages of a pipeline do.
+	Probes []*Probe
 	// Published holds the hyper-parameters of the paper that a recipe scales down, as free text by key.
 	Published map[string]any
 	// Ignored lists the keys set that mean nothing here, and Notes other remarks; the caller prints both to standard
@@ -41,6 +44,7 @@ type Recipe struct {
 	Ignored []string
 	Notes   []string
 
+	root   string            // the folder of the pipeline that a stage belongs to, or of the pipeline; "": none
 	places map[string]string // where each key was set: "file:line" or "command line"
 	order  []string
 	values map[string]*yaml.Node
@@ -130,7 +134,7 @@ func Parse(raw []byte, file string, overrides []string) (*Recipe, error) {
 	if err != nil {
 		return nil, err
 	}
-	common, stages, err := splitStages(root, file)
+	common, stages, probes, err := splitParts(root, file)
 	if err != nil {
 		return nil, err
 	}
@@ -139,22 +143,19 @@ func Parse(raw []byte, file string, overrides []string) (*Recipe, error) {
 		return nil, err
 	}
 	names := map[string]bool{}
-	for _, s := range stages {
-		names[s.name] = true
+	for _, p := range slices.Concat(stages, probes) {
+		names[p.name] = true
 	}
-	r, err := build(file, "", append(append([]setting(nil), common...), forStage(extra, "", names)...), len(stages) > 0)
+	plain := overridesOf(extra, "", names)
+	own := func(name string) []setting { return overridesOf(extra, name, names) }
+	r, err := build(file, "", slices.Concat(common, plain), len(stages) > 0)
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range stages {
-		settings := append(append([]setting(nil), common...), s.settings...)
-		stage, err := build(file, s.name, append(settings, forStage(extra, s.name, names)...), false)
-		if err != nil {
-			return nil, fmt.Errorf("%w (stage %s)", err, s.name)
-		}
-		r.Stages = append(r.Stages, stage)
+	if err := r.addStages(common, stages, plain, own); err != nil {
+		return nil, err
 	}
-	return r, nil
+	return r, r.addProbes(common, probes, plain, own)
 }
 
 // Describe reads the description of a recipe, which need not be complete.
@@ -231,56 +232,30 @@ func mapping(n *yaml.Node, file string) ([]setting, error) {
 	return out, nil
 }
 
-type stageSettings struct {
-	name     string
-	settings []setting
-}
-
-// splitStages takes the list under `stages` apart.
-func splitStages(root *yaml.Node, file string) (common []setting, stages []stageSettings, err error) {
+// splitParts takes the lists under `stages` and `probes` out of the common keys.
+func splitParts(root *yaml.Node, file string) (common []setting, stages, probes []part, err error) {
 	all, err := mapping(root, file)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
+	used := map[string]bool{}
 	for _, s := range all {
-		if s.key != "stages" {
+		switch s.key {
+		case "stages":
+			stages, err = parts(s, file, used)
+		case "probes":
+			probes, err = parts(s, file, used)
+		default:
 			common = append(common, s)
-			continue
 		}
-		if s.value.Kind != yaml.SequenceNode || len(s.value.Content) == 0 {
-			return nil, nil, fmt.Errorf("recipe: %s: stages: want a list of mappings, got %s", s.place, describe(s.value))
-		}
-		names := map[string]bool{}
-		for i, n := range s.value.Content {
-			if n.Kind == yaml.AliasNode {
-				n = n.Alias
-			}
-			if n.Kind != yaml.MappingNode {
-				return nil, nil, fmt.Errorf("recipe: %s:%d: stages: want a mapping, got %s", file, n.Line, describe(n))
-			}
-			settings, err := mapping(n, file)
-			if err != nil {
-				return nil, nil, err
-			}
-			stage := stageSettings{name: strconv.Itoa(i + 1)}
-			for _, k := range settings {
-				switch k.key {
-				case "stages":
-					return nil, nil, fmt.Errorf("recipe: %s: stages: a stage has no stages of its own", k.place)
-				case "name":
-					stage.name = k.value.Value
-				default:
-					stage.settings = append(stage.settings, k)
-				}
-			}
-			if stage.name == "" || strings.ContainsAny(stage.name, "./\\= ") || keyIndex[stage.name] != nil || names[stage.name] {
-				return nil, nil, fmt.Errorf("recipe: %s:%d: name: want a word that is no key and used once, got %q", file, n.Line, stage.name)
-			}
-			names[stage.name] = true
-			stages = append(stages, stage)
+		if err != nil {
+			return nil, nil, nil, err
 		}
 	}
-	return common, stages, nil
+	if len(probes) > 0 && len(stages) == 0 {
+		return nil, nil, nil, fmt.Errorf("recipe: %s: probes: want stages that they measure", file)
+	}
+	return common, stages, probes, nil
 }
 
 // parseOverrides reads key=value words. Dots reach into mappings (lr_scheduler_kwargs.min_lr_rate=0.1) and stages
@@ -305,20 +280,22 @@ func parseOverrides(words []string) ([]setting, error) {
 	return out, nil
 }
 
-// forStage picks the overrides of one stage: those without a stage's name before the dot, then those with its own.
-func forStage(all []setting, stage string, names map[string]bool) []setting {
-	var plain, own []setting
+// overridesOf picks the overrides of a part of a pipeline by its name before the dot; of "" those that name no part.
+func overridesOf(all []setting, name string, names map[string]bool) []setting {
+	var list []setting
 	for _, s := range all {
 		head, rest, dotted := strings.Cut(s.key, ".")
 		switch {
 		case !dotted || !names[head]:
-			plain = append(plain, s)
-		case head == stage:
+			if name == "" {
+				list = append(list, s)
+			}
+		case head == name:
 			s.key = rest
-			own = append(own, s)
+			list = append(list, s)
 		}
 	}
-	return append(plain, own...)
+	return list
 }
 
 // build applies settings in order, later ones winning, and checks the result. The common part of a pipeline is not

@@ -142,6 +142,10 @@ func (r *rewards) judge(ctx context.Context, replies []task.Reply, where []strin
 	for k, rule := range r.rules {
 		values := make([]float64, len(replies))
 		for i, reply := range replies {
+			if !asksFor(reply, r.names[k]) {
+				values[i] = math.NaN()
+				continue
+			}
 			v, err := rule(reply)
 			if err != nil {
 				if r.job.Data.Strict {
@@ -167,6 +171,11 @@ func (r *rewards) judge(ctx context.Context, replies []task.Reply, where []strin
 				values = append(values, float64(v))
 			}
 		}
+		for i, reply := range replies {
+			if !asksFor(reply, "reward_model") {
+				values[i] = math.NaN()
+			}
+		}
 		out.each = append(out.each, values)
 	}
 	for k, values := range out.each {
@@ -179,10 +188,26 @@ func (r *rewards) judge(ctx context.Context, replies []task.Reply, where []strin
 	return out, nil
 }
 
+// rewardsColumn is where a dataset says which of the recipe's rewards count for a row, so that one run can judge sums by
+// a rule and letters by a model; without it all do.
+const rewardsColumn = "rewards"
+
+// asksFor reports whether a reward counts for a reply.
+func asksFor(r task.Reply, name string) bool {
+	names, ok := r.Extra[rewardsColumn]
+	if !ok || name == "overlong" {
+		return true
+	}
+	return slices.Contains(strings.FieldsFunc(names, func(c rune) bool { return c == ' ' || c == ',' }), strings.TrimSuffix(name, "_reward"))
+}
+
 // report adds TRL's metrics of rewards.
 func (r *rewards) report(to map[string]float64, x judged) {
 	for k, name := range r.names {
 		given := slices.DeleteFunc(slices.Clone(x.each[k]), math.IsNaN)
+		if len(given) == 0 {
+			continue
+		}
 		mean, std := train.MeanStd(given)
 		to["rewards/"+name+"/mean"], to["rewards/"+name+"/std"] = mean, std
 	}

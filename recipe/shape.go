@@ -17,13 +17,18 @@ func (j *job) reshape(s *source) error {
 		changes["rope_theta"] = *m.RopeTheta
 	}
 	if m.RopeScaling != "" {
-		scaling, err := j.ropeScaling(s.model.Info().MaxPosition)
+		context := s.model.Info().MaxPosition
+		first, err := firstContext(s.config, context)
+		if err != nil {
+			return err
+		}
+		scaling, err := j.ropeScaling(context, first)
 		if err != nil {
 			return err
 		}
 		if scaling != nil {
 			changes["rope_scaling"] = scaling
-			changes["max_position_embeddings"] = int(float64(s.model.Info().MaxPosition) * scaling["factor"].(float64))
+			changes["max_position_embeddings"] = int(float64(first) * scaling["factor"].(float64))
 		}
 	}
 	if len(changes) == 0 {
@@ -72,23 +77,51 @@ func changedConfig(config []byte, changes map[string]any) ([]byte, error) {
 	return json.Marshal(c)
 }
 
-// ropeScaling is the config's entry that stretches a context of the given tokens to cutoff_len, nil when it is long
-// enough.
-func (j *job) ropeScaling(context int) (map[string]any, error) {
+// firstContext is the context that a model had before it was ever stretched: a second stretching starts from there too.
+func firstContext(config []byte, context int) (int, error) {
+	type scaling struct {
+		Original int     `json:"original_max_position_embeddings"`
+		Factor   float64 `json:"factor"`
+		Type     string  `json:"rope_type"`
+		Old      string  `json:"type"` // its name until transformers 4.43
+	}
+	var c struct {
+		Scaling    scaling `json:"rope_scaling"`
+		Parameters scaling `json:"rope_parameters"`
+	}
+	if err := json.Unmarshal(config, &c); err != nil {
+		return 0, fmt.Errorf("recipe: config.json: %w", err)
+	}
+	for _, was := range []scaling{c.Scaling, c.Parameters} {
+		switch {
+		case was.Original > 0 && was.Original < context:
+			return was.Original, nil
+		case (was.Type == "linear" || was.Old == "linear") && was.Factor > 1: // which names no context
+			return int(float64(context) / was.Factor), nil
+		}
+	}
+	return context, nil
+}
+
+// ropeScaling is the config's entry that stretches a context of the given tokens, which were first so many, to
+// cutoff_len; nil when it is long enough.
+func (j *job) ropeScaling(context, first int) (map[string]any, error) {
 	if context <= 0 {
 		return nil, j.Errorf("rope_scaling", "the model's config names no context (max_position_embeddings) to stretch")
 	}
-	factor := math.Ceil(float64(j.Data.CutoffLen) / float64(context))
+	factor := math.Ceil(float64(j.Data.CutoffLen) / float64(first))
+	enough := j.Data.CutoffLen <= context
 	if j.Model.RopeScalingFactor != nil {
 		factor = *j.Model.RopeScalingFactor
+		enough = factor <= 1
 	}
-	if factor <= 1 {
+	if enough {
 		j.say("rope_scaling: cutoff_len %d fits the model's context of %d tokens; nothing is stretched", j.Data.CutoffLen, context)
 		return nil, nil
 	}
 	s := map[string]any{"rope_type": j.Model.RopeScaling, "factor": factor}
 	if j.Model.RopeScaling != "linear" {
-		s["original_max_position_embeddings"] = context
+		s["original_max_position_embeddings"] = first
 	}
 	if j.Model.RopeScaling == "llama3" {
 		s["low_freq_factor"], s["high_freq_factor"] = 1.0, 4.0

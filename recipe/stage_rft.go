@@ -32,6 +32,25 @@ func rejectionSampling(ctx context.Context, j *job) error {
 		return err
 	}
 	defer r.close()
+	if err := r.load(); err != nil {
+		return err
+	}
+	of := fmt.Sprintf("%s %s seed=%d %+v %+v", r.rows.set.Store.Checksum(), j.Model.Path, j.Optim.Seed, j.Generation, j.Reinforce)
+	path, state, err := j.collect(ctx, of, r.rows.set, promptsAtOnce, r.sift)
+	if ctx.Err() != nil {
+		j.outcome.Steps, j.outcome.Stopped = state.Prompts, true
+		j.say(locale.Text("stopped after %d prompts; run the same command again to go on", "已在 %d 条提示后停止；再次运行同一命令即可继续"), state.Prompts)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return j.reportSifted(path, state)
+}
+
+// load checks that drawing and judging answers fits, and loads the models.
+func (r *reinforced) load() error {
+	j := r.job
 	t := training{model: r.model, rows: r.rows, beside: r.judges.beside(), more: r.rollouts.Memory()}
 	if err := t.reserve(train.Largest{B: j.Optim.BatchSize, T: r.rollouts.widest(), P: r.model.Info().PositionRows}); err != nil {
 		return err
@@ -47,17 +66,7 @@ func rejectionSampling(ctx context.Context, j *job) error {
 			return err
 		}
 	}
-	of := fmt.Sprintf("%s %s seed=%d %+v %+v", r.rows.set.Store.Checksum(), j.Model.Path, j.Optim.Seed, j.Generation, j.Reinforce)
-	path, state, err := j.collect(ctx, of, r.rows.set, promptsAtOnce, r.sift)
-	if ctx.Err() != nil {
-		j.outcome.Steps, j.outcome.Stopped = state.Prompts, true
-		j.say(locale.Text("stopped after %d prompts; run the same command again to go on", "已在 %d 条提示后停止；再次运行同一命令即可继续"), state.Prompts)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return j.reportSifted(path, state)
+	return nil
 }
 
 // sift answers prompts and keeps the best answers.

@@ -148,3 +148,16 @@ func TestStatedAnswer(t *testing.T) {
 		}
 	}
 }
+
+func TestPattern(t *testing.T) {
+	for text, want := range map[string]float64{"a, b": 1, " a, b\n": 1, "a, b, c": 0, "xa, b": 0} {
+		if got, err := Pattern(Reply{Text: text, Extra: map[string]string{"pattern": "a, b|c"}}); err != nil || got != want {
+			t.Errorf("%q: %v %v, want %v", text, got, err, want)
+		}
+	}
+	for _, bad := range []string{"", "(", "[z-a]"} {
+		if _, err := Pattern(Reply{Text: "a", Extra: map[string]string{"pattern": bad}}); err == nil {
+			t.Errorf("pattern %q passed", bad)
+		}
+	}
+}

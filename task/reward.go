@@ -27,6 +27,7 @@ type Reward func(r Reply) (float64, error)
 var rewards = map[string]Reward{
 	"accuracy":      Accuracy,
 	"stated_answer": StatedAnswer,
+	"pattern":       Pattern,
 	"format":        func(r Reply) (float64, error) { return one(Format(r.Text)), nil },
 	"format_strict": func(r Reply) (float64, error) { return one(FormatStrict(r.Text)), nil },
 	"tag_count":     func(r Reply) (float64, error) { return TagCount(r.Text), nil },
@@ -94,6 +95,19 @@ func sentence(text string) string {
 		return text[:at[0]]
 	}
 	return text
+}
+
+// Pattern is 1 when the whole reply matches the sample's regular expression, its column pattern.
+func Pattern(r Reply) (float64, error) {
+	want := r.Extra["pattern"]
+	if want == "" {
+		return 0, fmt.Errorf("task: pattern: the sample has no pattern")
+	}
+	re, err := regexp.Compile(`^(?:` + want + `)$`)
+	if err != nil {
+		return 0, fmt.Errorf("task: pattern: %w", err)
+	}
+	return one(re.MatchString(strings.TrimSpace(r.Text))), nil
 }
 
 // Format reports whether a reply is one <think> block, white space and one <answer> block, and nothing else.

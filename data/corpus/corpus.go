@@ -103,7 +103,8 @@ func tail(s string, n int) string {
 type Problem struct {
 	A, B     int
 	Question string // in words
-	Worked   string // the answer, digit by digit
+	Steps    string // digit by digit
+	Worked   string // the steps and the answer
 }
 
 // Answer is the sum.
@@ -132,10 +133,12 @@ func NewProblem(lang Lang, a, b int) Problem {
 	}
 	if lang == Chinese {
 		p.Question = fmt.Sprintf("%d + %d 等于多少？", a, b)
-		p.Worked = fmt.Sprintf("个位：%s。十位：%s。答案是 %d。", step, second, a+b)
+		p.Steps = fmt.Sprintf("个位：%s。十位：%s。", step, second)
+		p.Worked = fmt.Sprintf("%s答案是 %d。", p.Steps, a+b)
 	} else {
 		p.Question = fmt.Sprintf("What is %d + %d?", a, b)
-		p.Worked = fmt.Sprintf("Ones: %s. Tens: %s. The answer is %d.", step, second, a+b)
+		p.Steps = fmt.Sprintf("Ones: %s. Tens: %s.", step, second)
+		p.Worked = fmt.Sprintf("%s The answer is %d.", p.Steps, a+b)
 	}
 	return p
 }

@@ -1,6 +1,9 @@
 package corpus
 
 import (
+	"encoding/json"
+	"io"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -80,6 +83,66 @@ func TestDocumentsRepeat(t *testing.T) {
 		}
 		if turn := TurnAt(Train, i); turn.Prompt == "" || turn.Reply == "" {
 			t.Errorf("turn %d is empty", i)
+		}
+	}
+}
+
+func TestListsFitTheirPatterns(t *testing.T) {
+	held := map[string]bool{}
+	for i := range uint64(300) {
+		for _, lang := range []Lang{English, Chinese} {
+			l := ListAt(lang, HeldOut, i)
+			held[l.Prompt] = true
+			fits := regexp.MustCompile(`^(?:` + l.Pattern() + `)$`)
+			if wrong := l.Wrong(i); !fits.MatchString(l.Reply) || fits.MatchString(wrong) {
+				t.Fatalf("%q: reply %q, wrong %q, pattern %s", l.Prompt, l.Reply, wrong, l.Pattern())
+			}
+		}
+	}
+	for i := range uint64(2000) {
+		if l := ListAt(English, Train, i); held[l.Prompt] {
+			t.Fatalf("%q is in both splits", l.Prompt)
+		}
+	}
+}
+
+func TestSetsAreWritten(t *testing.T) {
+	for _, name := range Sets() {
+		seen := map[string]bool{}
+		for _, name := range []string{name, "held-out-" + name} {
+			var out strings.Builder
+			if err := WriteSet(&out, name, 8); err != nil {
+				t.Fatal(err)
+			}
+			lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+			if len(lines) != 8 {
+				t.Errorf("%s: %d lines, want 8", name, len(lines))
+			}
+			for _, l := range lines {
+				if !json.Valid([]byte(l)) || seen[l] {
+					t.Errorf("%s: %s is no JSON, or stands twice", name, l)
+				}
+				if strings.HasPrefix(name, "held-out-") { // lists repeat within a split
+					continue
+				}
+				seen[l] = true
+			}
+		}
+	}
+	if err := WriteSet(io.Discard, "no-such-set", 1); err == nil {
+		t.Error("an unknown set was written")
+	}
+}
+
+func TestThoughtsAreInTheFormatThatIsRewarded(t *testing.T) {
+	for i := range uint64(40) {
+		p := problem(Train, i)
+		a := inMode(question(p), true)
+		if said := qwenThought(p).Output; !regexp.MustCompile(`^(?:` + a.Pattern + `)$`).MatchString(said) {
+			t.Errorf("%q does not match %s", said, a.Pattern)
+		}
+		if quiet := inMode(question(p), false); !regexp.MustCompile(`^(?:` + quiet.Pattern + `)$`).MatchString("<think>\n\n</think>\n\n" + p.Worked) {
+			t.Errorf("%s does not match an empty thought", quiet.Pattern)
 		}
 	}
 }
