@@ -45,6 +45,33 @@ func (x *Batch) repeatPositions(p int) {
 	}
 }
 
+// Numbering numbers the tokens of a text as a family does, in one row or several, and says how many first tokens see each
+// other both ways.
+type Numbering func(ids []int32) (positions [][]int32, prefix int)
+
+// Number numbers the rows of a batch, each of which holds one sequence, as a family does. There is a Prefix only where
+// some row has one.
+func (x *Batch) Number(f Numbering) {
+	prefix, any := make([]int32, x.B), false
+	for i := range x.B {
+		n := 0
+		for n < x.T && x.Segments[i*x.T+n] != NoSegment {
+			n++
+		}
+		positions, first := f(x.IDs[i*x.T : i*x.T+n])
+		if len(positions) != x.P {
+			x.P, x.Positions = len(positions), make([]int32, len(positions)*x.B*x.T)
+		}
+		for p, row := range positions {
+			copy(x.Positions[(p*x.B+i)*x.T:], row)
+		}
+		prefix[i], any = int32(first), any || first > 0
+	}
+	if any {
+		x.Prefix = prefix
+	}
+}
+
 func newBatch(b, t, p int, pad int32) *Batch {
 	x := &Batch{B: b, T: t, P: p, Sequences: 1}
 	x.IDs, x.Labels, x.Targets, x.Segments = make([]int32, b*t), make([]int32, b*t), make([]int32, b*t), make([]int32, b*t)

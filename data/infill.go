@@ -189,6 +189,8 @@ type Infiller struct {
 	MinGeneration   float64 // the generation span covers at least this share of the text, default 0.5
 	// EndsSentence tells whether a token ends a sentence; needed when Sentence > 0.
 	EndsSentence func(id int32) bool
+	// Number, if set, numbers the rows of generation spans instead (GLM-130B's go on counting).
+	Number Numbering
 }
 
 func (f *Infiller) defaults() Infiller {
@@ -252,18 +254,27 @@ func (f *Infiller) Draw(ids []int32, r *rand.Rand) (Layout, error) {
 			return BlankInfill(ids, spans, r.Perm(len(spans)), g.Tokens.SMask, g.Tokens, 0)
 		}
 	}
+	l, err := g.generation(ids, r)
+	if err == nil && g.Number != nil {
+		l.Positions, l.Prefix = g.Number(l.IDs)
+	}
+	return l, err
+}
+
+// generation draws one long span to the end of a text.
+func (f *Infiller) generation(ids []int32, r *rand.Rand) (Layout, error) {
 	n := len(ids)
-	whole := ids[n-1] == g.Tokens.EOS
+	whole := ids[n-1] == f.Tokens.EOS
 	if whole {
 		n--
 	}
-	least := max(1, int(math.Ceil(g.MinGeneration*float64(n))))
+	least := max(1, int(math.Ceil(f.MinGeneration*float64(n))))
 	length := least + r.IntN(n-least+1)
 	if whole {
-		return GenerationInfill(ids, length+1, g.Tokens)
+		return GenerationInfill(ids, length+1, f.Tokens)
 	}
 	// A window that stops before the document does must not teach its end: the piece ends with eop.
-	return BlankInfill(ids, []Span{{n - length, n}}, []int{0}, g.Tokens.GMask, g.Tokens, 0)
+	return BlankInfill(ids, []Span{{n - length, n}}, []int{0}, f.Tokens.GMask, f.Tokens, 0)
 }
 
 // blanks draws disjoint spans that do not touch, of Poisson lengths, until MaskRatio of n tokens are covered: the lengths

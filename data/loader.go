@@ -22,8 +22,9 @@ type LoaderOptions struct {
 	PadID        int32
 	PositionRows int       // P of plain rows, whose positions are the same in each; default 1
 	Infill       *Infiller // GLM's objective instead of next-token prediction; needs PackNone
-	// Layout, if set, lays each sample out for an objective of its own (ChatGLM's prompts); needs PackNone.
-	Layout func(s *Sample) (Layout, error)
+	// Number, if set, is how a family numbers the tokens of a row, which see each other up to its prefix (GLM); needs
+	// PackNone.
+	Number Numbering
 }
 
 // Step is the data of one optimiser step.
@@ -94,7 +95,7 @@ func NewLoader(set *Set, opt LoaderOptions) (*Loader, error) {
 	if set.Len() == 0 {
 		return nil, errors.New("data: empty dataset: no sample to train on")
 	}
-	if opt.Packing != PackNone && (opt.Infill != nil || opt.Layout != nil) {
+	if opt.Packing != PackNone && (opt.Infill != nil || opt.Number != nil) {
 		return nil, fmt.Errorf("data: packing: %s does not go with a prefix objective, whose rows hold one document", opt.Packing)
 	}
 	l := &Loader{set: set, opt: opt}
@@ -172,7 +173,7 @@ func (l *Loader) Largest() (b, t int, err error) {
 		return b, t, nil
 	}
 	b = int(min(int64(b), l.plan.rows()))
-	if l.opt.Packing != PackNone || l.opt.Infill != nil || l.opt.Layout != nil {
+	if l.opt.Packing != PackNone || l.opt.Infill != nil {
 		return b, t, nil
 	}
 	first, err := l.set.Store.Sample(l.set.At(0))
@@ -183,6 +184,30 @@ func (l *Loader) Largest() (b, t int, err error) {
 		return b * n, t, nil
 	}
 	return b, l.width(l.long), nil
+}
+
+// Row returns row i of the first epoch as it would be were the set not shuffled, alone in a batch.
+func (l *Loader) Row(i int64) (*Batch, error) {
+	if i < 0 || i >= l.plan.rows() {
+		return nil, fmt.Errorf("data: row: want 0..%d, got %d", l.plan.rows()-1, i)
+	}
+	order := newPermutation(l.plan.shuffled(), l.opt.Seed, streamShuffle, 0, false)
+	at, before := cursor{Ordinal: i}, int64(0)
+	if l.opt.Packing == PackWrap { // where a row starts is known from the rows before it
+		at, before = cursor{}, i
+	}
+	var pieces []Piece
+	for ; before >= 0; before-- {
+		var err error
+		if pieces, at, err = l.plan.next(order, at); err != nil {
+			return nil, err
+		}
+	}
+	x, err := l.assemble([][]Piece{pieces}, 0, i)
+	if err == nil {
+		x.repeatPositions(l.opt.PositionRows)
+	}
+	return x, err
 }
 
 // Progress returns the epochs done, with the fraction of the current one.
@@ -270,7 +295,7 @@ func (l *Loader) Next() (*Step, error) {
 
 // assemble reads the samples of the rows and lays them out.
 func (l *Loader) assemble(rows [][]Piece, epoch int, firstRow int64) (*Batch, error) {
-	if l.opt.Infill != nil || l.opt.Layout != nil {
+	if l.opt.Infill != nil {
 		return l.assembleLayouts(rows, epoch, firstRow)
 	}
 	if l.opt.Packing == PackNone {
@@ -332,6 +357,9 @@ func (l *Loader) assembleSamples(rows [][]Piece) (*Batch, error) {
 			x.Labelled = append(x.Labelled, s.Label)
 		}
 	}
+	if l.opt.Number != nil {
+		x.Number(l.opt.Number)
+	}
 	return x, nil
 }
 
@@ -348,62 +376,4 @@ func (l *Loader) width(longest int) int {
 	}
 	m := l.opt.PadMultiple
 	return min(max((longest+m-1)/m*m, m), max(l.opt.CutoffLen, 1))
-}
-
-// assembleLayouts draws or builds one layout a row. The draw depends on (Seed, epoch, row) alone.
-func (l *Loader) assembleLayouts(rows [][]Piece, epoch int, firstRow int64) (*Batch, error) {
-	layouts := make([]Layout, len(rows))
-	width, p := 0, 1
-	if l.opt.Infill != nil {
-		p = 2
-	}
-	for i, row := range rows {
-		var err error
-		if layouts[i], err = l.layout(row[0], epoch, firstRow+int64(i)); err != nil {
-			return nil, err
-		}
-		width, p = max(width, len(layouts[i].IDs)), max(p, len(layouts[i].Positions))
-	}
-	b, t := l.rowCount(len(rows)), l.width(width)
-	x := newBatch(b, t, p, l.opt.PadID)
-	x.Rows = len(rows)
-	x.Prefix = make([]int32, b)
-	x.Labels = nil
-	for i, y := range layouts {
-		n := min(len(y.IDs), t)
-		copy(x.IDs[i*t:i*t+n], y.IDs)
-		copy(x.Targets[i*t:i*t+n], y.Targets)
-		for k := range y.Positions {
-			copy(x.Positions[(k*b+i)*t:(k*b+i)*t+n], y.Positions[k])
-		}
-		for k := range n {
-			x.Segments[i*t+k] = 0
-			if x.Targets[i*t+k] != Ignore {
-				x.Scored++
-			}
-		}
-		x.Prefix[i] = int32(min(y.Prefix, n))
-		x.Tokens += n
-		x.Samples[i] = []int64{int64(rows[i][0].Sample)}
-	}
-	return x, nil
-}
-
-func (l *Loader) layout(p Piece, epoch int, row int64) (Layout, error) {
-	if l.opt.Infill != nil {
-		q, err := l.set.Store.Piece(int64(p.Sample), p.Start, p.Tokens)
-		if err != nil {
-			return Layout{}, err
-		}
-		return l.opt.Infill.Draw(q.IDs, newRand(l.opt.Seed, streamInfill^uint64(epoch)<<8, uint64(row)))
-	}
-	s, err := l.set.Store.Sample(int64(p.Sample))
-	if err != nil {
-		return Layout{}, err
-	}
-	y, err := l.opt.Layout(s)
-	if err != nil {
-		return Layout{}, fmt.Errorf("data: %s:%d: %w", s.File, s.Line, err)
-	}
-	return y, nil
 }

@@ -142,18 +142,25 @@ func (p *singlePlan) next(order *Permutation, at cursor) ([]Piece, cursor, error
 	return []Piece{{Sample: int(i), Tokens: e.Length}}, cursor{Ordinal: at.Ordinal + 1}, nil
 }
 
-// newWindowPlan cuts documents into windows for objectives that see one document a row.
+// newWindowPlan cuts documents into windows for objectives that see one document a row. Samples of which only a part is
+// scored stay whole.
 func newWindowPlan(set *Set, window int) (*binPlan, error) {
-	lengths, err := setLengths(set)
-	if err != nil {
+	entries := make([]Entry, set.Store.Len())
+	if err := set.Store.Entries(func(i int64, e Entry) { entries[i] = e }); err != nil {
 		return nil, err
 	}
 	p := &binPlan{}
-	for i, n := range lengths {
+	for i := range set.Len() {
+		sample := int(set.At(i))
+		n := entries[sample].Length
+		if entries[sample].Masked {
+			p.bins = append(p.bins, []Piece{{Sample: sample, Tokens: n}})
+			continue
+		}
 		for start := 0; start < n; start += window {
 			// A closing window of one token has nothing to fill in; the document's last token goes unused then.
 			if take := min(window, n-start); take > 1 {
-				p.bins = append(p.bins, []Piece{{Sample: int(set.At(int64(i))), Start: start, Tokens: take}})
+				p.bins = append(p.bins, []Piece{{Sample: sample, Start: start, Tokens: take}})
 			}
 		}
 	}

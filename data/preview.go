@@ -53,6 +53,39 @@ func Preview(s Sequence, decode func(ids []int32) string, colour bool) string {
 	return b.String()
 }
 
+// PreviewRow shows a row of a batch that is laid out in a way of its own: its text, the token that each place is to
+// predict, and its rows of positions. decode must keep special tokens visible.
+func (x *Batch) PreviewRow(row int, decode func(ids []int32) string) string {
+	n := 0
+	for n < x.T && x.Segments[row*x.T+n] != NoSegment {
+		n++
+	}
+	cut := func(v []int32) []int32 { return v[row*x.T : row*x.T+n] }
+	ids, targets := cut(x.IDs), cut(x.Targets)
+	prefix := 0
+	if x.Prefix != nil {
+		prefix = int(x.Prefix[row])
+	}
+	var b strings.Builder
+	show := func(part []int32) string { return strings.Map(visible, decode(part)) }
+	fmt.Fprintf(&b, "%s┃%s\n", show(ids[:prefix]), show(ids[prefix:]))
+	scored := 0
+	wanted := make([]string, n)
+	for i, id := range targets {
+		wanted[i] = "·"
+		if id != Ignore {
+			wanted[i] = fmt.Sprint(id)
+			scored++
+		}
+	}
+	fmt.Fprintf(&b, "ids       %v\ntargets   %v\n", ids, wanted)
+	for p := range x.P {
+		fmt.Fprintf(&b, "positions %v\n", x.Positions[p*x.B*x.T+row*x.T:][:n])
+	}
+	fmt.Fprintf(&b, "%d tokens, of which the first %d see each other; %d scored (%.1f%%)", n, prefix, scored, 100*float64(scored)/float64(max(n, 1)))
+	return b.String()
+}
+
 // visible keeps a terminal safe from control characters in a dataset.
 func visible(r rune) rune {
 	if r < 0x20 && r != '\n' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {

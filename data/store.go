@@ -56,6 +56,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 const (
 	flagLabel     = 1 << 0
 	flagTruncated = 1 << 1
+	flagMasked    = 1 << 2
 )
 
 // Labels of a sequence are stored as nothing (all scored), one bit a token (scored or not), or in full.
@@ -177,6 +178,9 @@ func (w *storeWriter) add(s *Sample) error {
 	}
 	if s.Truncated {
 		flags |= flagTruncated
+	}
+	if s.Sequences[0].Labels != nil {
+		flags |= flagMasked
 	}
 	var entry [indexSize]byte
 	le.PutUint64(entry[:], uint64(w.offset))
@@ -303,6 +307,16 @@ func (s *Store) Report() *Report { return s.meta.Report }
 // Sources returns which samples belong to which dataset.
 func (s *Store) Sources() []Range { return s.meta.Ranges }
 
+// SourceTokens counts the tokens of each dataset and says which hold samples that say themselves what is scored.
+func (s *Store) SourceTokens() (tokens []int64, masked []bool, err error) {
+	tokens, masked = make([]int64, len(s.Sources())), make([]bool, len(s.Sources()))
+	err = s.Entries(func(_ int64, e Entry) {
+		tokens[e.Source] += int64(e.Length)
+		masked[e.Source] = masked[e.Source] || e.Masked
+	})
+	return tokens, masked, err
+}
+
 // Checksum identifies the encoded samples and their order, wherever they are kept.
 func (s *Store) Checksum() string { return fmt.Sprintf("%08x%08x", s.meta.SamplesCRC, s.meta.IndexCRC) }
 
@@ -316,6 +330,7 @@ type Entry struct {
 	Language  byte
 	Label     bool
 	Truncated bool
+	Masked    bool // the first sequence has labels: not every token is scored
 	offset    int64
 }
 
@@ -333,7 +348,7 @@ func (s *Store) Entry(i int64) (Entry, error) {
 
 func parseEntryBytes(b []byte) Entry {
 	le := binary.LittleEndian
-	return Entry{Length: int(le.Uint32(b[8:])), Source: int(le.Uint16(b[12:])), Language: b[14], Label: b[15]&flagLabel != 0, Truncated: b[15]&flagTruncated != 0, offset: int64(le.Uint64(b))}
+	return Entry{Length: int(le.Uint32(b[8:])), Source: int(le.Uint16(b[12:])), Language: b[14], Label: b[15]&flagLabel != 0, Truncated: b[15]&flagTruncated != 0, Masked: b[15]&flagMasked != 0, offset: int64(le.Uint64(b))}
 }
 
 // Entries calls f for every sample in order, reading the index in large pieces.

@@ -32,7 +32,7 @@ type DeepNormGLM struct {
 	// EmbeddingShrink is the share of the input embedding's gradient that is kept (GLM-130B, section 2.4: 0.1); 1: all.
 	EmbeddingShrink float64
 	Std             float64
-	tokens          glmTokens
+	blanks
 }
 
 func newChatGLM1(c *Config) (Model, error) {
@@ -84,7 +84,10 @@ func (m *DeepNormGLM) done(c *Config, name string, context, split int) (Model, e
 		c.Errorf("num_attention_heads", "%v", err)
 	}
 	vocab := c.Int("vocab_size")
-	m.tokens = readGLMTokens(c)
+	m.blanks = readBlanks(c)
+	if m.TwoD && m.tokens.SOP < 0 { // ChatGLM-6B's begin and end of text are its start and end of piece
+		m.tokens.SOP, m.tokens.EOP = int32(c.Token("bos_token_id")), int32(c.Token("eos_token_id"))
+	}
 	m.info = c.info(name)
 	m.info.VocabSize, m.info.HiddenSize, m.info.NumLayers, m.info.MaxPosition = vocab, m.HiddenSize, m.NumLayers, context
 	m.info.PositionRows = 2
@@ -97,19 +100,9 @@ func (m *DeepNormGLM) done(c *Config, name string, context, split int) (Model, e
 func (m *DeepNormGLM) Info() Info { return m.info }
 
 // Layout implements Layouter. Up to the start-of-piece token tokens count up and see each other; behind it, ChatGLM-6B's
-// stay at the mask's position and count block positions, while GLM-130B's go on counting.
+// stay at the mask's position and count block positions, while GLM-130B's go on counting where a [gMASK] is filled.
 func (m *DeepNormGLM) Layout(ids []int32) (positions [][]int32, prefix int) {
-	if !m.TwoD {
-		positions, prefix = layoutGLM(ids, m.tokens)
-		for i := range ids {
-			if mask := m.tokens.lastMask(ids[:prefix]); mask >= 0 && ids[mask] != m.tokens.gmask {
-				break
-			}
-			positions[0][i] = int32(i)
-		}
-		return positions, prefix
-	}
-	return layoutGLM(ids, m.tokens)
+	return m.layout(ids, !m.TwoD)
 }
 
 // Hidden implements Model.

@@ -21,7 +21,7 @@ type InfillingGLM struct {
 	Positions  int // of each table
 	Activation graph.ActivationKind
 	Std        float64
-	tokens     glmTokens
+	blanks
 }
 
 // infillingEps is fixed in the released code.
@@ -40,7 +40,7 @@ func newInfillingGLM(c *Config) (Model, error) {
 	c.ignore("attention_dropout_prob", "embedding_dropout_prob", "output_dropout_prob", "checkpoint_activations", "checkpoint_num_layers",
 		"output_predict", "parallel_output", "pool_token", "spell_func", "spell_length", "use_scaled_init_for_output_weights")
 	vocab := c.Int("vocab_size")
-	m.tokens = readGLMTokens(c)
+	m.blanks = readBlanks(c)
 	m.info = c.info("glm-infilling")
 	m.info.VocabSize, m.info.HiddenSize, m.info.NumLayers, m.info.MaxPosition = vocab, m.HiddenSize, m.NumLayers, m.Positions-1
 	m.info.PositionRows, m.info.TiedHead = 2, true
@@ -52,7 +52,7 @@ func (m *InfillingGLM) Info() Info { return m.info }
 
 // Layout implements Layouter.
 func (m *InfillingGLM) Layout(ids []int32) (positions [][]int32, prefix int) {
-	return layoutGLM(ids, m.tokens)
+	return m.layout(ids, false)
 }
 
 // Hidden implements Model.
@@ -83,59 +83,4 @@ func (m *InfillingGLM) mlp(b *nn.Build, l *graph.Graph, x *graph.Value) *graph.V
 // Head implements Model.
 func (m *InfillingGLM) Head(b *nn.Build) *graph.Value {
 	return b.Matrix("word_embeddings.weight", m.info.VocabSize, m.HiddenSize, m.Std)
-}
-
-// glmTokens are the ids by which a GLM text is laid out; -1 where unknown.
-type glmTokens struct{ mask, gmask, smask, sop int32 }
-
-// readGLMTokens reads them from a config; ChatGLM-6B's begin-of-text token is its start of piece.
-func readGLMTokens(c *Config) glmTokens {
-	id := func(key string) int32 { return int32(c.IntOr(key, -1)) }
-	t := glmTokens{mask: id("mask_token_id"), gmask: id("gmask_token_id"), smask: id("smask_token_id"), sop: id("sop_token_id")}
-	if t.sop < 0 {
-		t.sop = int32(c.Token("bos_token_id"))
-	}
-	return t
-}
-
-func (t glmTokens) isMask(id int32) bool {
-	return id >= 0 && (id == t.mask || id == t.gmask || id == t.smask)
-}
-
-// lastMask is the place of the last generation mask, else of the first mask, as the released code picks it; -1: none.
-func (t glmTokens) lastMask(ids []int32) int {
-	first := -1
-	for i, id := range ids {
-		if id == t.gmask && id >= 0 {
-			return i
-		}
-		if first < 0 && t.isMask(id) {
-			first = i
-		}
-	}
-	return first
-}
-
-// layoutGLM numbers a text with one span: tokens before the start-of-piece token count up in the first row; from it on
-// they have the mask's position, and 1, 2, ... in the second row.
-func layoutGLM(ids []int32, t glmTokens) (positions [][]int32, prefix int) {
-	positions = [][]int32{make([]int32, len(ids)), make([]int32, len(ids))}
-	prefix = len(ids)
-	for i, id := range ids {
-		if id == t.sop && id >= 0 {
-			prefix = i
-			break
-		}
-	}
-	at := t.lastMask(ids[:prefix])
-	for i := range ids {
-		positions[0][i] = int32(i)
-		if i >= prefix {
-			if at >= 0 {
-				positions[0][i] = int32(at)
-			}
-			positions[1][i] = int32(i - prefix + 1)
-		}
-	}
-	return positions, prefix
 }

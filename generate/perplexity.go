@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math"
+
+	"danlu/family"
 )
 
 // Perplexity is how well a model predicts a text.
@@ -30,10 +32,18 @@ type PerplexityOptions struct {
 	Logits func(logits []float32)
 }
 
+// WindowContext is the context that a runner needs for windows of so many tokens: GLM's families read two more.
+func WindowContext(m family.Model, window int) int {
+	if _, ok := m.(family.BlankFiller); ok {
+		return window + 2
+	}
+	return window
+}
+
 // Perplexity scores the tokens of each window's second half given all before them in the window, as llama.cpp does.
 func (r *Runner) Perplexity(ctx context.Context, ids []int32, o PerplexityOptions) (*Perplexity, error) {
-	if o.Window < 4 || o.Window > r.opts.Context {
-		return nil, fmt.Errorf("generate: perplexity: want windows of 4 to %d tokens, got %d", r.opts.Context, o.Window)
+	if most := r.opts.Context - WindowContext(r.model, 0); o.Window < 4 || o.Window > most {
+		return nil, fmt.Errorf("generate: perplexity: want windows of 4 to %d tokens, got %d", most, o.Window)
 	}
 	windows := len(ids) / o.Window
 	if windows == 0 {
@@ -52,40 +62,49 @@ func (r *Runner) Perplexity(ctx context.Context, ids []int32, o PerplexityOption
 	return p, nil
 }
 
+// scoreWindow adds up the tokens behind the first of a window's second half, which GLM's families read as the piece that
+// fills a [gMASK] behind the first half.
 func (r *Runner) scoreWindow(ctx context.Context, p *Perplexity, ids []int32, o PerplexityOptions) error {
-	next := append(append([]int32(nil), ids[1:]...), -1)
 	if o.BOS >= 0 {
 		ids[0] = o.BOS
+	}
+	read, first := ids, len(ids)/2
+	if f, ok := r.model.(family.BlankFiller); ok {
+		prompt, err := BlankPrompt(ids[:first], f.Blanks())
+		if err != nil {
+			return err
+		}
+		read, first = append(prompt, ids[first:]...), len(prompt)
 	}
 	s, err := r.Open()
 	if err != nil {
 		return err
 	}
 	defer r.Close(s)
-	first := len(ids) / 2
-	for at := 0; at < len(ids); {
-		to := min(at+min(scorePass, r.opts.Chunk), len(ids))
+	for len(s.IDs) < len(read) {
+		at := len(s.IDs)
+		room := min(scorePass, r.opts.Chunk)
 		if at < first {
-			to = min(to, first)
+			room = min(first-at, r.opts.Chunk)
 		}
-		work := Work{Sequence: s, IDs: ids[at:to], Total: len(ids)}
+		work := r.Next(s, read, room)
+		work.Logits = 0
 		if at >= first {
-			work.Logits = to - at
+			work.Logits = len(work.IDs)
 		}
 		logits, err := r.Run(ctx, []Work{work})
 		if err != nil {
 			return err
 		}
 		for i, row := range logits {
-			if target := next[at+i]; target >= 0 {
-				p.NLL += logSumExp(row) - float64(row[target])
+			if next := at + i + 1; next < len(read) {
+				p.NLL += logSumExp(row) - float64(row[read[next]])
 				p.Scored++
 				if o.Logits != nil {
 					o.Logits(row)
 				}
 			}
 		}
-		at = to
 	}
 	return nil
 }

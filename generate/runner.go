@@ -175,7 +175,7 @@ func (o *Options) defaults(model family.Model) {
 		o.Store = dtype.F16
 	}
 	if o.Chunk <= 0 {
-		if o.Chunk = 512; prefixed(model) {
+		if o.Chunk = 512; family.Prefixed(model) {
 			o.Chunk = o.Context
 		}
 	}
@@ -190,16 +190,6 @@ func dependsOnLength(body *graph.Graph) bool {
 		}
 	}
 	return false
-}
-
-// prefixed reports whether the first tokens of a family's texts see each other both ways.
-func prefixed(model family.Model) bool {
-	l, ok := model.(family.Layouter)
-	if !ok {
-		return false
-	}
-	_, prefix := l.Layout([]int32{-1}) // a token without a meaning of its own
-	return prefix > 0
 }
 
 // Context is the number of tokens that a sequence can grow to.

@@ -24,17 +24,12 @@ func (r *Recipe) finish() error {
 // pending are keys of the table that nothing reads yet, with what to do instead. They are refused at any value but the
 // default, so that no setting is passed over in silence.
 var pending = map[string]string{
-	"resize_vocab":                  "train with the model's own vocabulary",
-	"add_tokens":                    "train with the model's own vocabulary",
-	"add_special_tokens":            "train with the model's own vocabulary",
 	"model_revision":                "give the folder of the revision",
 	"pissa_convert":                 "leave it out; the adapter is saved as it is trained",
 	"ref_model_quantization_bit":    "leave it out",
 	"reward_model_quantization_bit": "leave it out",
 	"neftune_noise_alpha":           "leave it out",
 	"compute_accuracy":              "leave it out; eval_loss and eval_perplexity are computed",
-	"pretraining_objective":         "leave it out; text is learned from left to right",
-	"infilling_instruction_share":   "put the instruction data into the dataset",
 	"freeze_vision_tower":           "text alone is trained",
 	"freeze_multi_modal_projector":  "text alone is trained",
 	"freeze_language_model":         "text alone is trained",

@@ -109,12 +109,3 @@ func (r *Recipe) EvalLoaderOptions(pad int32, rank, world int) data.LoaderOption
 	opt.BatchSize, opt.Accumulation, opt.Shuffle = r.Optim.EvalBatchSize, 1, false
 	return opt
 }
-
-// Infiller returns GLM's objective as the recipe sets it, nil for next-token prediction.
-func (r *Recipe) Infiller(tokens data.GLMTokens, endsSentence func(id int32) bool) *data.Infiller {
-	d := &r.Data
-	if d.Objective != "infilling" {
-		return nil
-	}
-	return &data.Infiller{Tokens: tokens, Short: d.InfillShort, Sentence: d.InfillSentence, MaskRatio: d.InfillMaskRatio, Lambda: d.InfillLambda, EndsSentence: endsSentence}
-}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,6 +24,9 @@ func (j *job) writeFolder(dir string, t *tokenizer.Tokenizer, kind dtype.DType) 
 				changes[key] = id
 			}
 		}
+	}
+	if f, ok := j.source.model.(family.BlankFiller); ok {
+		maps.Copy(changes, family.BlankConfig(f.Blanks()))
 	}
 	config, err := family.SavedConfig(j.source.config, changes)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strings"
 
+	"danlu/data"
 	"danlu/engine"
 	"danlu/family"
 	"danlu/hub"
@@ -41,11 +42,14 @@ type job struct {
 	*Recipe
 	RunOptions
 	engine  engine.Engine
-	source  *source   // the model to be trained
-	run     *runDir   // the run's folder
-	format  *template // of the conversations; nil: there are none
+	source  *source        // the model to be trained
+	run     *runDir        // the run's folder
+	format  *template      // of the conversations; nil: there are none
+	infill  *data.Infiller // GLM's objective; nil: next tokens are predicted
 	outcome *Outcome
 	preview func(*rows) error // in the place of training
+	// vocabulary is what becomes of the model's; nil: it stays as it is.
+	vocabulary *vocabulary
 }
 
 // Run carries out a recipe, or the stages of a pipeline one after the other.
@@ -100,10 +104,6 @@ func (j *job) carryOut(ctx context.Context, do stage) (err error) {
 		return err
 	}
 	defer j.source.close()
-	_, own := j.source.model.(family.Layouter)
-	if _, views := j.source.model.(family.Viewer); own && !views { // a text without pictures is numbered as any other
-		return j.Errorf("model_name_or_path", "%s is %s, whose rows have a prefix and positions of their own; training it is not supported yet", j.Model.Path, j.source.model.Info().Architecture)
-	}
 	if err := j.reshape(j.source); err != nil {
 		return err
 	}

@@ -16,6 +16,8 @@ type Model struct {
 	SplitSpecial      bool     `key:"split_special_tokens" default:"false"`
 	AddTokens         []string `key:"add_tokens"`
 	AddSpecialTokens  []string `key:"add_special_tokens"`
+	NewTokensConfig   string   `key:"new_special_tokens_config"` // YAML file: special tokens and what they mean
+	InitTokens        string   `key:"init_special_tokens" default:"noise_init" oneof:"noise_init|desc_init|desc_init_w_noise|mean_init|subword_init"`
 	RopeScaling       string   `key:"rope_scaling" oneof:"linear|dynamic|yarn|llama3"`
 	RopeScalingFactor *float64 `key:"rope_scaling_factor" min:"1"` // default: cutoff_len over the model's context
 	RopeTheta         *float64 `key:"rope_theta" above:"0"`        // adjusted base frequency
@@ -263,7 +265,7 @@ var meaningless = words(`
 	galore_target galore_rank galore_update_interval galore_scale galore_proj_type galore_layerwise
 	apollo_target apollo_rank apollo_update_interval apollo_scale apollo_proj apollo_proj_type apollo_scale_type apollo_layerwise apollo_scale_front
 	badam_mode badam_start_block badam_switch_mode badam_switch_interval badam_update_ratio badam_mask_mode
-	oft_rank oft_block_size oft_target module_dropout asft_alpha eaft_alpha init_special_tokens
+	oft_rank oft_block_size oft_target module_dropout asft_alpha eaft_alpha
 	export_quantization_nsamples export_quantization_maxlen fp8_backend ld_alpha hyper_parallel_cp_size hyper_parallel_args
 `)
 
@@ -288,7 +290,6 @@ var refused = map[string]struct{ off, instead string }{
 	"profile_modules":                   {"", "there is no torch here"},
 	"shift_attn":                        {"false", "use rope_scaling for longer contexts"},
 	"mixture_of_depths":                 {"", "there is no such model here"},
-	"new_special_tokens_config":         {"", "use add_special_tokens"},
 	"pref_bco_weight":                   {"0.0", "there is no such loss term here"},
 	"predict_with_generate":             {"false", "use danlu eval or danlu generate"},
 	"do_predict":                        {"false", "use danlu eval or danlu generate"},

@@ -51,7 +51,7 @@ func Preview(ctx context.Context, r *Recipe, o RunOptions, p PreviewOptions) (st
 // samples shows the first n samples in the order of the set.
 func (r *rows) samples(n int, colour bool) (string, error) {
 	var b strings.Builder
-	for i := range min(int64(n), r.set.Len()) {
+	for i := range min(int64(n), r.shown()) {
 		text, err := r.sample(i, colour)
 		if err != nil {
 			return "", err
@@ -61,8 +61,27 @@ func (r *rows) samples(n int, colour bool) (string, error) {
 	return b.String() + r.counts(), nil
 }
 
-// sample shows sample i.
+// shown is how many there are to be shown.
+func (r *rows) shown() int64 {
+	if r.prefix {
+		return r.loader.RowsPerEpoch()
+	}
+	return r.set.Len()
+}
+
+// sample shows sample i, as the row that it becomes where rows have positions of their own.
 func (r *rows) sample(i int64, colour bool) (string, error) {
+	if r.prefix {
+		x, err := r.loader.Row(i)
+		if err != nil {
+			return "", err
+		}
+		var parts []string
+		for row := range x.Rows {
+			parts = append(parts, x.PreviewRow(row, r.decode))
+		}
+		return strings.Join(parts, "\n"), nil
+	}
 	s, err := r.set.Store.Sample(r.set.At(i))
 	if err != nil {
 		return "", err

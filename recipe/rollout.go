@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"danlu/data"
+	"danlu/family"
 	"danlu/generate"
 	"danlu/tokenizer"
 )
@@ -19,7 +20,8 @@ type rollouts struct {
 	tok      *tokenizer.Tokenizer
 	end      []int32 // tokens that end an answer
 	sampling generate.Sampling
-	most     int // tokens of an answer
+	most     int            // tokens of an answer
+	number   data.Numbering // of the model's family; nil: as any text
 }
 
 // rollouts prepares answers of up to most tokens to prompts of up to longest tokens, n of them at a step.
@@ -35,8 +37,13 @@ func (j *job) rollouts(m *trainee, t *tokenizer.Tokenizer, f *template, longest,
 		return nil, j.Errorf("template", "%s has no token that ends an answer", f.Name())
 	}
 	sequences := min(n, atOnce)
+	chunk := max(512, sequences)
+	if l, ok := m.Model.(family.Layouter); ok {
+		r.number = l.Layout
+		chunk = max(chunk, longest) // a prefix is read in one pass
+	}
 	var err error
-	r.Runner, err = generate.NewRunner(j.engine, m.store, m.Model, generate.Options{Policy: m.policy, Prepare: m.prepare, Context: longest + most, Sequences: sequences, Chunk: max(512, sequences)})
+	r.Runner, err = generate.NewRunner(j.engine, m.store, m.Model, generate.Options{Policy: m.policy, Prepare: m.prepare, Context: longest + most, Sequences: sequences, Chunk: chunk})
 	return r, err
 }
 
@@ -101,7 +108,11 @@ func (r *rollouts) batches(sequences []data.Sequence, b int) []*data.Batch {
 		for _, s := range part {
 			longest = max(longest, len(s.IDs))
 		}
-		list = append(list, data.PadBatch(part, r.rounded(longest), padding(r.tok)))
+		x := data.PadBatch(part, r.rounded(longest), padding(r.tok))
+		if r.number != nil {
+			x.Number(r.number)
+		}
+		list = append(list, x)
 	}
 	return list
 }

@@ -23,6 +23,7 @@ type rows struct {
 	validation []train.Validation
 	decode     func(ids []int32) string
 	prefix     bool // rows have a prefix that sees itself both ways
+	drawn      bool // what is scored is drawn row by row
 }
 
 func (r *rows) close() {
@@ -51,7 +52,11 @@ func (j *job) rows(ctx context.Context, t *tokenizer.Tokenizer, encoder data.Enc
 		return nil, err
 	}
 	r.stores = append(r.stores, store)
-	set, held, err := data.Mix(store, j.MixOptions(attrs))
+	mix, err := j.mixOf(store, attrs)
+	if err != nil {
+		return nil, err
+	}
+	set, held, err := data.Mix(store, mix)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +67,9 @@ func (j *job) rows(ctx context.Context, t *tokenizer.Tokenizer, encoder data.Enc
 		}
 	}
 	pad := padding(t)
-	if r.loader, err = data.NewLoader(set, j.LoaderOptions(pad, 0, 1)); err != nil {
+	opt := j.laidOut(j.LoaderOptions(pad, 0, 1))
+	r.prefix, r.drawn = opt.Number != nil, opt.Infill != nil
+	if r.loader, err = data.NewLoader(set, opt); err != nil {
 		return nil, err
 	}
 	if j.preview != nil {
@@ -113,7 +120,7 @@ func (j *job) evalRecipes() (sets []*Recipe, names []string) {
 }
 
 func (j *job) validation(name string, set *data.Set, pad int32) train.Validation {
-	return train.Validation{Name: name, Open: func() (*data.Loader, error) { return data.NewLoader(set, j.EvalLoaderOptions(pad, 0, 1)) }}
+	return train.Validation{Name: name, Open: func() (*data.Loader, error) { return data.NewLoader(set, j.laidOut(j.EvalLoaderOptions(pad, 0, 1))) }}
 }
 
 // build encodes the training or the validation sets.
@@ -139,6 +146,15 @@ func (j *job) build(ctx context.Context, t *tokenizer.Tokenizer, encoder data.En
 	return store, attrs, nil
 }
 
+// laidOut are the options for the rows of the model in training, which GLM's families number and mask in their own way.
+func (j *job) laidOut(opt data.LoaderOptions) data.LoaderOptions {
+	opt.Infill = j.infill
+	if family.Prefixed(j.source.model) {
+		opt.Number = j.source.model.(family.Layouter).Layout
+	}
+	return opt
+}
+
 // preview shows the first sample as it is trained, and the counts of all.
 func (r *rows) preview(colour bool) (string, error) {
 	text, err := r.sample(0, colour)
@@ -148,6 +164,10 @@ func (r *rows) preview(colour bool) (string, error) {
 // counts says what became of the records.
 func (r *rows) counts() string {
 	total := r.set.Store.Report().Total()
+	if r.drawn {
+		return fmt.Sprintf(locale.Text("%d documents in %d rows, %d tokens; %d truncated, %d dropped, %d malformed", "%d 篇文档，%d 行，%d 个 token；截断 %d，丢弃 %d，格式错误 %d"),
+			total.Samples, r.loader.RowsPerEpoch(), total.Tokens, total.Truncated+r.loader.Truncated(), total.Dropped, total.Malformed)
+	}
 	return fmt.Sprintf(locale.Text("%d rows, %d tokens, %.1f%% scored; %d truncated, %d dropped, %d malformed", "%d 行，%d 个 token，%.1f%% 计入损失；截断 %d，丢弃 %d，格式错误 %d"),
 		total.Samples, total.Tokens, 100*float64(total.Scored)/float64(max(total.Tokens, 1)), total.Truncated+r.loader.Truncated(), total.Dropped, total.Malformed)
 }

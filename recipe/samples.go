@@ -7,6 +7,7 @@ import (
 
 	"danlu/chat"
 	"danlu/chat/jinja"
+	"danlu/family"
 	"danlu/generate"
 	"danlu/internal/locale"
 	"danlu/internal/progress"
@@ -41,6 +42,9 @@ func (j *job) samples(m *trainee, t *tokenizer.Tokenizer) (*samples, error) {
 		s.prompts = append(s.prompts, ids)
 		longest = max(longest, len(ids))
 	}
+	if f, ok := m.Model.(family.BlankFiller); ok {
+		s.end = append(s.end, f.Blanks().EOP)
+	}
 	if j.format != nil {
 		end, _ := j.format.Stop()
 		s.end = append(s.end, end...)
@@ -60,9 +64,17 @@ func (j *job) samplePrompt(t *tokenizer.Tokenizer, text string) ([]int32, error)
 	if bos := beginning(t); bos >= 0 {
 		ids = append(ids, bos)
 	}
-	ids = append(ids, t.Encode(text, tokenizer.Options{})...)
+	blanks, fills := j.source.model.(family.BlankFiller)
+	ids = append(ids, t.Encode(text, tokenizer.Options{ParseSpecial: fills})...)
 	if len(ids) == 0 {
 		return nil, j.Errorf("sample_prompts", "want texts, got an empty one")
+	}
+	if !fills {
+		return ids, nil
+	}
+	ids, err := generate.BlankPrompt(ids, blanks.Blanks())
+	if err != nil {
+		return nil, j.Errorf("sample_prompts", "%v", err)
 	}
 	return ids, nil
 }

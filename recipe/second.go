@@ -37,6 +37,12 @@ func (j *job) reader(m *trainee, reading train.Reading) *second {
 // second opens the model that a key names, in a store of its own, to be filled when it is known that it fits.
 func (j *job) second(key, path string, scratch bool, reading func(*source) train.Reading) (*second, error) {
 	src, err := j.openModel(key, path, scratch)
+	if err == nil && key == "model_name_or_path" {
+		err = j.reshaped(src)
+	}
+	if err == nil && !sameRows(src.model, j.source.model) {
+		err = j.Errorf(key, "the %s family numbers and masks texts in another way than %s, with whose rows it is given", src.model.Info().Family, j.source.model.Info().Family)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -167,11 +173,7 @@ func number(x float64) *tensor.Tensor {
 	return tensor.FromF32([]float32{float32(x)})
 }
 
-// plain reports whether a model's tokens are numbered in one row and see only those before them, as rollouts and pairs
-// need.
-func (j *job) plain(m family.Model) error {
-	if _, ok := m.(family.Layouter); ok {
-		return j.Errorf("stage", "%s does not go with the %s family, whose prompts have two position rows or see both ways", j.Method.Stage, m.Info().Family)
-	}
-	return nil
+// sameRows reports whether rows that are laid out for one model can be read by the other.
+func sameRows(a, b family.Model) bool {
+	return a.Info().PositionRows == b.Info().PositionRows && family.Prefixed(a) == family.Prefixed(b)
 }

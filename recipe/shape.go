@@ -46,6 +46,14 @@ func (j *job) reshape(s *source) error {
 	return nil
 }
 
+// reshaped makes of the recipe's model, opened again, what became of it for the training.
+func (j *job) reshaped(s *source) error {
+	if err := j.reshape(s); err != nil || j.vocabulary == nil {
+		return err
+	}
+	return j.grow(s)
+}
+
 // changedConfig is a config.json with changes; what newer configs write in rope_parameters gives way to them.
 func changedConfig(config []byte, changes map[string]any) ([]byte, error) {
 	var c map[string]json.RawMessage

@@ -7,6 +7,7 @@ import (
 	"danlu/data"
 	"danlu/dtype"
 	"danlu/engine"
+	"danlu/family"
 	"danlu/graph"
 	"danlu/nn"
 	"danlu/tensor"
@@ -294,10 +295,8 @@ func (j *job) answerLocally(a *answerer) error {
 		return err
 	}
 	model := &trainee{Model: t.Model, store: t.Store, policy: t.Policy}
+	family.FindBlanks(t.Model, a.rows.tokenizer)
 	format, err := j.template(a.rows.tokenizer)
-	if err == nil {
-		err = j.plain(t.Model)
-	}
 	var r *rollouts
 	if err == nil {
 		_, longest, e := a.rows.loader.Largest()

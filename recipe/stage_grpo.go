@@ -88,9 +88,6 @@ func (j *job) reinforce(ctx context.Context, answers, each int) (_ *reinforced, 
 	if answers%each != 0 {
 		return nil, j.Errorf("num_generations", "want a divisor of per_device_train_batch_size x gradient_accumulation_steps = %d, the answers of a step, got %d", answers, each)
 	}
-	if err := j.plain(j.source.model); err != nil {
-		return nil, err
-	}
 	r := &reinforced{job: j, each: each}
 	defer func() {
 		if err != nil {

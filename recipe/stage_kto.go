@@ -13,9 +13,6 @@ func init() { stages["kto"] = feedback }
 
 // feedback learns from answers that are labelled good or bad (KTO).
 func feedback(ctx context.Context, j *job) error {
-	if err := j.plain(j.source.model); err != nil {
-		return err
-	}
 	tok, err := j.tokenizer()
 	if err != nil {
 		return err

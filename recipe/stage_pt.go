@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"danlu/data"
+	"danlu/family"
+	"danlu/tokenizer"
 )
 
 func init() { stages["pt"] = pretrain }
@@ -14,9 +16,9 @@ func pretrain(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
-	encoder := &data.TextEncoder{Tokenizer: plainText{tok, j.Model.SplitSpecial}, BOS: beginning(tok), EOS: tok.EOS()}
-	if j.PackingStrategy() != data.PackWrap {
-		encoder.CutoffLen = j.Data.CutoffLen
+	encoder, err := j.textEncoder(tok)
+	if err != nil {
+		return err
 	}
 	rows, err := j.rows(ctx, tok, encoder)
 	if err != nil {
@@ -37,4 +39,19 @@ func pretrain(ctx context.Context, j *job) error {
 		return err
 	}
 	return j.report(done)
+}
+
+// textEncoder reads texts for the objective that the recipe and the model's family ask for.
+func (j *job) textEncoder(tok *tokenizer.Tokenizer) (data.Encoder, error) {
+	text := data.TextEncoder{Tokenizer: plainText{tok, j.Model.SplitSpecial}, BOS: beginning(tok), EOS: tok.EOS()}
+	if j.Data.Objective == "infilling" {
+		return j.infilling(tok, text)
+	}
+	if family.Prefixed(j.source.model) {
+		return nil, j.Errorf("pretraining_objective", "want infilling: the %s family sees a text both ways and learns it by filling blanks", j.source.model.Info().Family)
+	}
+	if j.PackingStrategy() != data.PackWrap {
+		text.CutoffLen = j.Data.CutoffLen
+	}
+	return &text, nil
 }

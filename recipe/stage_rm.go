@@ -75,9 +75,6 @@ func (p *pairs) close() {
 
 // pairs reads the dataset of pairs and declares the model.
 func (j *job) pairs(ctx context.Context) (*pairs, error) {
-	if err := j.plain(j.source.model); err != nil {
-		return nil, err
-	}
 	tok, err := j.tokenizer()
 	if err != nil {
 		return nil, err

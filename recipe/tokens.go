@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	"danlu/family"
 	"danlu/hub"
 	"danlu/tokenizer"
 )
@@ -22,9 +23,10 @@ func (j *job) tokenizer() (*tokenizer.Tokenizer, error) {
 		}
 		return nil, j.Errorf(key, "%v", err)
 	}
-	if rows := j.source.model.Info().VocabSize; t.VocabSize() > rows {
-		return nil, j.Errorf(key, "the tokenizer has %d ids and the model %d rows for them", t.VocabSize(), rows)
+	if err := j.extend(t, key); err != nil {
+		return nil, err
 	}
+	family.FindBlanks(j.source.model, t)
 	return t, nil
 }
 

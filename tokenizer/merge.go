@@ -100,14 +100,20 @@ func FromSPM(source string, data []byte) (*Tokenizer, error) {
 	return t, nil
 }
 
-// Spelling returns the ids with which t writes the text of a piece of another SentencePiece vocabulary, for giving a new
-// piece the mean of known embeddings.
+// Spelling returns the ids with which t writes the text of a piece of another vocabulary, for giving a new piece the mean
+// of known embeddings.
 func (t *Tokenizer) Spelling(o *Tokenizer, id int32) []int {
+	if t.byteLevel || o.byteLevel || o.kinds[id] == UserDefined || o.kinds[id] == Control {
+		return asInts(t.Encode(string(o.Bytes(id)), Options{}))
+	}
 	text := []byte(plainSpaces(o.Piece(id)))
 	st := t.take()
 	defer t.give(st)
-	var out []int
-	for _, v := range t.model.appendWord(nil, st, text, 0, len(text)) {
+	return asInts(t.model.appendWord(nil, st, text, 0, len(text)))
+}
+
+func asInts(ids []int32) (out []int) {
+	for _, v := range ids {
 		out = append(out, int(v))
 	}
 	return out

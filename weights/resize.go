@@ -16,6 +16,8 @@ type Resize struct {
 	// From lists the rows of the old matrix whose mean row r becomes; a row alone is copied as it is. An empty list: the
 	// mean of all old rows.
 	From func(r int) []int
+	// Change, if set, is called with each row that is not a copy of one row.
+	Change func(r int, row []float32)
 }
 
 // CopyResized writes every tensor of src into dir as safetensors, with the matrices of the vocabulary at their new size.
@@ -121,6 +123,9 @@ func writeResized(w io.Writer, x *tensor.Tensor, i safetensors.Info, size Resize
 			all = append(all, value...)
 		default:
 			copy(value, all)
+		}
+		if size.Change != nil {
+			size.Change(r, value)
 		}
 		if err := errors.Join(err, quant.Quantize(i.DType, out, value)); err != nil {
 			return err

@@ -38,9 +38,11 @@ func newGenerate(o *options) *cobra.Command {
 		Use:   "generate MODEL [PROMPT | -f FILE | --prompt-ids IDS]",
 		Short: locale.Text("Continue a text, or answer once", "续写文本，或回答一次"),
 		Long: locale.Text(`Continue a text. The prompt is an argument, a file (- for standard input), or token ids. The text is written as it comes.
-With --chat the prompt is a question, put into the model's chat template.`,
+With --chat the prompt is a question, put into the model's chat template.
+Models of the GLM family fill the [MASK], [sMASK] and [gMASK] that stand in a text; --max-new is then of each.`,
 			`续写文本。提示可以是参数、文件（- 为标准输入）或 token id，文本边生成边输出。
-使用 --chat 时，提示作为问题套入模型的对话模板。`),
+使用 --chat 时，提示作为问题套入模型的对话模板。
+GLM 系列模型会填充文本中的 [MASK]、[sMASK] 与 [gMASK]，此时 --max-new 是每处空白的上限。`),
 		Example: "  danlu generate model.gguf \"Once upon a time\" --max-new 64 --temperature 0.8\n  danlu generate model.gguf -f book.txt --max-new 200\n" +
 			"  danlu generate qwen-folder --chat \"1+1 等于几？\"\n  danlu generate qwen2.5-vl-folder --chat --image cat.jpg \"What is this?\"\n  danlu generate model.gguf --prompt-ids 1,4093,198 --max-new 48 --temperature 0 --json",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -131,6 +133,18 @@ func (g *generateFlags) run(cmd *cobra.Command, o *options, name string, args []
 	if err := g.prompt(&w, name, text); err != nil {
 		return err
 	}
+	fills := false
+	if f, ok := m.model.(family.BlankFiller); ok && !g.chat && tok != nil {
+		if g.ids == "" {
+			w.Prompt, fills = blankText(f, tok, text, g.special == "parse")
+		}
+		w.End = append(w.End, f.Blanks().EOP)
+		if g.ids == "" && !fills {
+			if w.Prompt, err = generate.BlankPrompt(w.Prompt, f.Blanks()); err != nil {
+				return err
+			}
+		}
+	}
 	w.End = endTokens(info, defaults, w.End...)
 	eng, err := o.newEngine()
 	if err != nil {
@@ -151,6 +165,9 @@ func (g *generateFlags) run(cmd *cobra.Command, o *options, name string, args []
 		return err
 	}
 	size := len(w.Prompt) + w.MaxNew
+	if fills { // each of the blanks
+		size = 2*len(w.Prompt) + w.MaxNew*len(m.model.(family.BlankFiller).Blanks().Masks(w.Prompt))
+	}
 	if info.MaxPosition > 0 {
 		size = min(size, info.MaxPosition)
 	}
@@ -162,6 +179,9 @@ func (g *generateFlags) run(cmd *cobra.Command, o *options, name string, args []
 	seq, err := r.Open()
 	if err != nil {
 		return err
+	}
+	if fills {
+		return filled(o, r, cmd, seq, w)
 	}
 	var ended func()
 	w.Prefill, ended = prefillBar(len(w.Prompt), o.quiet || o.json)

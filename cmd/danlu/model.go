@@ -30,6 +30,11 @@ func openModel(path string) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f, ok := c.Model.(family.BlankFiller); ok && f.Blanks().SOP < 0 { // the config leaves it to the tokenizer
+		if t, err := tokenizerOf(path); err == nil {
+			family.FindBlanks(c.Model, t)
+		}
+	}
 	return &opened{c.Model, c.Weights}, nil
 }
 

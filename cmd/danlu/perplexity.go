@@ -47,7 +47,7 @@ func newPerplexity(o *options) *cobra.Command {
 				return err
 			}
 			defer eng.Close()
-			r, shut, err := how.runner(m, eng, o.quiet || o.json, generate.Options{Context: window})
+			r, shut, err := how.runner(m, eng, o.quiet || o.json, generate.Options{Context: generate.WindowContext(m.model, window)})
 			if err != nil {
 				return err
 			}
