@@ -176,7 +176,7 @@ func TestInfillingInstructionShare(t *testing.T) {
 		}
 		return errPreviewed
 	}
-	if err := j.carryOut(context.Background()); err != errPreviewed {
+	if err := j.carryOut(context.Background(), stages["pt"]); err != errPreviewed {
 		t.Fatal(err)
 	}
 }
