@@ -64,7 +64,29 @@ type LogSum struct {
 
 // Add takes in a part; withMoment is needed for the entropy.
 func (s *LogSum) Add(z []float32, withMoment bool) {
-	m := Max(z)
+	m := s.raise(Max(z))
+	if math.IsInf(float64(m), -1) {
+		return // nothing finite yet
+	}
+	s.sum += expSumRow(z, m)
+	if withMoment {
+		s.moment += expMomentRow(z, m)
+	}
+}
+
+// Exp is Add, and replaces the part by its exponentials relative to the greatest logit so far, which it returns.
+func (s *LogSum) Exp(z []float32) float32 {
+	m := s.raise(Max(z))
+	if math.IsInf(float64(m), -1) {
+		Fill(z, 0)
+		return m
+	}
+	s.sum += expSubRow(z, z, m)
+	return m
+}
+
+// raise makes the sums relative to m, where that is greater than all before, and returns the greatest.
+func (s *LogSum) raise(m float32) float32 {
 	if s.some && s.max > m {
 		m = s.max
 	}
@@ -75,13 +97,7 @@ func (s *LogSum) Add(z []float32, withMoment bool) {
 		s.sum *= keep
 	}
 	s.some, s.max = true, m
-	if math.IsInf(float64(m), -1) {
-		return // nothing finite yet
-	}
-	s.sum += expSumRow(z, m)
-	if withMoment {
-		s.moment += expMomentRow(z, m)
-	}
+	return m
 }
 
 // LSE is the logarithm of the sum of exponentials.

@@ -165,6 +165,8 @@ func (b *binder) kernel(n *node) error {
 		return b.logProb(n, op)
 	case graph.LinearLogProbGrad:
 		return b.logProbGrad(n, op)
+	case logProbBoth:
+		return b.logProbBoth(n, op)
 	case graph.LinearKL:
 		return b.linearKL(n, op)
 	case graph.LinearKLGrad:

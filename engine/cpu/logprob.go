@@ -22,6 +22,7 @@ type logProbs struct {
 	rows, v, d int
 	product    *product
 	z          func() []float32 // [m, vm]
+	most       int              // rows that may be in work
 	from, m    int              // rows in work
 	part, vm   int              // logits in work
 	targets    *value
@@ -44,7 +45,7 @@ func (b *binder) sharing(n *node, compute dtype.DType, sizes ...[3]int) []*produ
 
 func (b *binder) logProbs(n *node, op graph.LinearLogProb) *logProbs {
 	x, w := n.in[graph.LogProbX], n.in[graph.LogProbW]
-	l := &logProbs{LinearLogProb: op, n: n, x: x, w: w, targets: n.in[graph.LogProbTargets]}
+	l := &logProbs{LinearLogProb: op, n: n, x: x, w: w, targets: n.in[graph.LogProbTargets], most: logProbRows}
 	l.rows, l.v, l.d = x.typ.Shape[0], w.typ.Shape[0], w.typ.Shape[1]
 	l.z = b.floats(n, min(l.rows, logProbRows)*min(l.v, vocabPart))
 	return l
@@ -53,7 +54,7 @@ func (b *binder) logProbs(n *node, op graph.LinearLogProb) *logProbs {
 // each calls f for each part of the logits of each run of rows, and begin and end around the parts of a run.
 func (l *logProbs) each(begin func(), f func() error, end func()) error {
 	for l.from = 0; l.from < l.rows; l.from += l.m {
-		l.m = min(logProbRows, l.rows-l.from)
+		l.m = min(l.most, l.rows-l.from)
 		begin()
 		for l.part = 0; l.part < l.v; l.part += l.vm {
 			l.vm = min(vocabPart, l.v-l.part)
@@ -103,28 +104,48 @@ func (b *binder) logProb(n *node, op graph.LinearLogProb) error {
 		}
 		return nil
 	})
-	begin := func() {
-		for i := range l.m {
-			sums[i] = kernel.LogSum{}
-		}
-	}
+	begin := func() { clear(sums) }
 	end := func() {
-		for i := range l.m {
-			r := l.from + i
-			lse := sums[i].LSE()
-			of[float32](n.out[1])[r] = lse
-			if logp := of[float32](n.out[0]); of[int32](l.targets)[r] >= 0 {
-				logp[r] -= lse
-			} else {
-				logp[r] = 0
-			}
-			if op.Entropy {
-				of[float32](n.out[2])[r] = sums[i].Entropy()
+		l.finish(sums, n.out[0], n.out[1])
+		if op.Entropy {
+			for i := range l.m {
+				of[float32](n.out[2])[l.from+i] = sums[i].Entropy()
 			}
 		}
 	}
 	b.try(n, func() error { return l.each(begin, score, end) })
 	return nil
+}
+
+// finish turns the sums, and the targets' logits in logp, into logsumexps and log-probabilities.
+func (l *logProbs) finish(sums []kernel.LogSum, logp, lse *value) {
+	for i := range l.m {
+		r := l.from + i
+		z := sums[i].LSE()
+		of[float32](lse)[r] = z
+		if p := of[float32](logp); of[int32](l.targets)[r] >= 0 {
+			p[r] -= z
+		} else {
+			p[r] = 0
+		}
+	}
+}
+
+// at is element r of an operand; those that are absent are zero.
+func (l *logProbs) at(operand, r int) float32 {
+	if v := l.n.in[operand]; v != nil {
+		return of[float32](v)[r]
+	}
+	return 0
+}
+
+// gradients adds a part's share to the gradients by x and W; dz is the gradient by the part's logits.
+func (l *logProbs) gradients(gradX, gradW *product, dz kernel.Matrix, sumX []float32, dw *value) {
+	gradX.M, gradX.K, gradX.Accumulate = l.m, l.vm, l.part > 0
+	gradX.run(dz, matrix(l.w, l.part*l.d, l.d, 1), kernel.Matrix{F32: sumX, Row: l.d, Col: 1})
+	dz.Row, dz.Col = dz.Col, dz.Row
+	gradW.M, gradW.K, gradW.Accumulate = l.vm, l.m, l.from > 0
+	gradW.run(dz, matrix(l.x, l.from*l.d, l.d, 1), matrix(dw, l.part*l.d, l.d, 1))
 }
 
 func (b *binder) logProbGrad(n *node, op graph.LinearLogProbGrad) error {
@@ -137,14 +158,7 @@ func (b *binder) logProbGrad(n *node, op graph.LinearLogProbGrad) error {
 	chunk, part := min(l.rows, logProbRows), min(l.v, vocabPart)
 	products := b.sharing(n, op.Compute, [3]int{chunk, part, l.d}, [3]int{chunk, l.d, part}, [3]int{part, l.d, chunk})
 	l.product = products[0]
-	gradX, gradW := products[1], products[2]
 	sumX := b.floats(n, chunk*l.d)
-	at := func(i, r int) float32 {
-		if v := n.in[i]; v != nil {
-			return of[float32](v)[r]
-		}
-		return 0
-	}
 	derive := b.checked(chunk, func(i int) error {
 		if i >= l.m {
 			return nil
@@ -154,15 +168,15 @@ func (b *binder) logProbGrad(n *node, op graph.LinearLogProbGrad) error {
 			return err
 		}
 		r := l.from + i
-		dlogp := at(graph.LogProbD, r)
+		dlogp := l.at(graph.LogProbD, r)
 		if target+l.part < 0 {
 			dlogp = 0
 		}
 		var entropy, dentropy float32
 		if n.in[graph.LogProbDEntropy] != nil {
-			dentropy, entropy = at(graph.LogProbDEntropy, r), at(graph.LogProbEntropy, r)
+			dentropy, entropy = l.at(graph.LogProbDEntropy, r), l.at(graph.LogProbEntropy, r)
 		}
-		kernel.LogProbGrad(z, z, target, at(graph.LogProbLSE, r), dlogp, at(graph.LogProbDLSE, r), dentropy, entropy, float32(op.Softcap))
+		kernel.LogProbGrad(z, z, target, l.at(graph.LogProbLSE, r), dlogp, l.at(graph.LogProbDLSE, r), dentropy, entropy, float32(op.Softcap))
 		if op.Scale != 0 && op.Scale != 1 {
 			kernel.BinaryScalar(kernel.OpMul, z, z, float32(op.Scale), false)
 		}
@@ -172,11 +186,7 @@ func (b *binder) logProbGrad(n *node, op graph.LinearLogProbGrad) error {
 		if err := derive(); err != nil {
 			return err
 		}
-		z := l.z()
-		gradX.M, gradX.K, gradX.Accumulate = l.m, l.vm, l.part > 0
-		gradX.run(kernel.Matrix{F32: z, Row: l.vm, Col: 1}, matrix(l.w, l.part*l.d, l.d, 1), kernel.Matrix{F32: sumX(), Row: l.d, Col: 1})
-		gradW.M, gradW.K, gradW.Accumulate = l.vm, l.m, l.from > 0
-		gradW.run(kernel.Matrix{F32: z, Row: 1, Col: l.vm}, matrix(l.x, l.from*l.d, l.d, 1), matrix(dw, l.part*l.d, l.d, 1))
+		l.gradients(products[1], products[2], kernel.Matrix{F32: l.z(), Row: l.vm, Col: 1}, sumX(), dw)
 		return nil
 	}
 	turn := b.chunks(chunk, logitRows, func(i, j int) {

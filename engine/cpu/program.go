@@ -136,7 +136,7 @@ func (p *program) build(rows int) (_ *plan, err error) {
 	for _, u := range updates {
 		keep = append(keep, l.env[u.Value], l.env[u.State])
 	}
-	nodes := fuseAddRows(l.nodes, keep)
+	nodes := fuseAddRows(mergeLogProb(l.nodes), keep)
 	end := number(nodes, 1)
 	for _, o := range outputs {
 		l.env[o.Value].last = maxPos
