@@ -3,6 +3,8 @@ package recipe
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,6 +53,40 @@ func tinyModel(t *testing.T) string {
 		t.Fatalf("%v\n%s", err, said)
 	}
 	return out
+}
+
+// Samples are logged with their step and prompt, in turn, and a resumed run cuts those that it writes again.
+func TestSamplesAreLogged(t *testing.T) {
+	dir := tinyModel(t)
+	out := filepath.Join(t.TempDir(), "out")
+	text := filepath.Join(filepath.Dir(dir), "text.txt")
+	const recipe = "stage: pt\ncutoff_len: 64\nreport_to: none\nsample_prompts: [The cat, 小猫]\nsample_steps: 2\nsample_tokens: 4\nlogging_steps: 2\nsave_steps: 2\nlr_scheduler_type: constant\n"
+	read := func() (steps []int64, prompts []string) {
+		data, err := os.ReadFile(filepath.Join(out, "samples.jsonl"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(data)) {
+			var x struct {
+				Step         int64
+				Prompt, Text string
+			}
+			if err := json.Unmarshal([]byte(line), &x); err != nil || x.Text == "" {
+				t.Fatalf("%q: %v", line, err)
+			}
+			steps, prompts = append(steps, x.Step), append(prompts, x.Prompt)
+		}
+		return steps, prompts
+	}
+	for _, run := range []struct{ words, want string }{{"max_steps=4", "[2 4]"}, {"max_steps=6", "[2 4 6]"}} {
+		if said, err := attempt(t, recipe, "model_name_or_path="+dir, "dataset="+text, "output_dir="+out, run.words); err != nil {
+			t.Fatalf("%v\n%s", err, said)
+		}
+		steps, prompts := read()
+		if fmt.Sprint(steps) != run.want || prompts[0] != "The cat" || prompts[1] != "小猫" {
+			t.Errorf("%s: samples at %v of %q", run.words, steps, prompts)
+		}
+	}
 }
 
 // Recipes with the keys of LLaMA-Factory's examples, in their sections; only the model's path is another.

@@ -50,7 +50,7 @@ func (j *job) samples(m *trainee, t *tokenizer.Tokenizer) (*samples, error) {
 		s.end = append(s.end, end...)
 	}
 	var err error
-	s.Runner, err = generate.NewRunner(j.engine, m.store, m.Model, generate.Options{Policy: m.policy, Context: longest + o.SampleTokens, Chunk: longest})
+	s.Runner, err = generate.NewRunner(j.engine, m.store, m.Model, generate.Options{Policy: m.policy, Prepare: m.prepare, Context: longest + o.SampleTokens, Chunk: longest})
 	return s, err
 }
 
@@ -79,7 +79,7 @@ func (j *job) samplePrompt(t *tokenizer.Tokenizer, text string) ([]int32, error)
 	return ids, nil
 }
 
-// show prints the next prompt with what the model makes of it when its time has come.
+// show prints and logs the next prompt with what the model makes of it when its time has come.
 func (s *samples) show(ctx context.Context, at train.Status, bar *progress.Bar) {
 	o := &s.job.Output
 	if at.Step%max(1, Every(o.SampleSteps, at.Steps)) != 0 {
@@ -102,6 +102,9 @@ func (s *samples) show(ctx context.Context, at train.Status, bar *progress.Bar) 
 		bar.Print(err.Error())
 	default:
 		text := strings.Join(strings.Fields(w.Text), " ")
+		if err := train.LogSample(at.Dir, at.Step, o.SamplePrompts[i], w.Text); err != nil {
+			bar.Print(err.Error())
+		}
 		bar.Print(fmt.Sprintf(locale.Text("step %d | %s → %s", "第 %d 步 | %s → %s"), at.Step, o.SamplePrompts[i], text))
 	}
 }

@@ -37,6 +37,7 @@ type runLog struct {
 const (
 	metricsFile    = "metrics.jsonl"
 	trainerLogFile = "trainer_log.jsonl"
+	samplesFile    = "samples.jsonl"
 )
 
 // openRunLog continues the logs in dir after step, or starts them at step 0. Lines of later steps, which a run wrote
@@ -62,6 +63,9 @@ func openRunLog(dir string, step, total int64, tensorboard bool, eventDir string
 			return nil, fmt.Errorf("train: %w", err)
 		}
 		l.files = append(l.files, file)
+	}
+	if _, err := keepUntil(filepath.Join(dir, samplesFile), "step", step); err != nil {
+		return nil, err
 	}
 	if tensorboard {
 		var err error
@@ -161,6 +165,15 @@ func eventTag(key string) string {
 func clock(d time.Duration) string {
 	s := int64(d.Seconds())
 	return fmt.Sprintf("%d:%02d:%02d", s/3600, s/60%60, s%60)
+}
+
+// LogSample adds to samples.jsonl in a run's folder what the model wrote at a step.
+func LogSample(dir string, step int64, prompt, text string) error {
+	f, err := os.OpenFile(filepath.Join(dir, samplesFile), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	return errors.Join(appendJSON(f, Record{"step": step, "prompt": prompt, "text": text}), f.Close())
 }
 
 func appendJSON(f *os.File, r Record) error {

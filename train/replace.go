@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// newRun is where, inside the folder of a run that is to be overwritten, the new run works until it has a checkpoint.
-const newRun = ".new"
+// NewRun is where, inside the folder of a run that is to be overwritten, the new run works until it has a checkpoint.
+const NewRun = ".new"
 
 // Staged is where a run that overwrites the one in dir works until its first checkpoint is complete.
-func Staged(dir string) string { return filepath.Join(dir, newRun) }
+func Staged(dir string) string { return filepath.Join(dir, NewRun) }
 
 // Replace puts the run in Staged(dir) in the place of the one in dir, whose files it deletes. Only files that a run
 // writes are deleted. A kill on the way is made good by Settle.
@@ -84,7 +84,7 @@ func Settle(dir string) error {
 		return err
 	}
 	for _, n := range names {
-		if n == newRun || strings.HasPrefix(n, "."+prefix) {
+		if n == NewRun || strings.HasPrefix(n, "."+prefix) {
 			if err := os.RemoveAll(filepath.Join(dir, n)); err != nil {
 				return fmt.Errorf("train: %w", err)
 			}
@@ -109,7 +109,7 @@ func readNames(dir string) ([]string, error) {
 }
 
 // logs are the files that a run writes from its start on; nothing is lost with them alone.
-var logs = []string{metricsFile, trainerLogFile, "runs", "recipe.yaml", "answers", "data"}
+var logs = []string{metricsFile, trainerLogFile, samplesFile, "runs", "recipe.yaml", "answers", "data"}
 
 // written are the other files of a run and of the model that it leaves; * stands for anything.
 var written = []string{

@@ -84,6 +84,7 @@ type Watch struct {
 
 // Status is where a run stands.
 type Status struct {
+	Dir         string // in which the run works now
 	Step, Steps int64
 	Epoch       float64
 	Loss        float64 // of this step
@@ -404,7 +405,7 @@ func (t *trainer) collect(means map[string]mean, norm, rate float64, updates []*
 
 func (t *trainer) status() Status {
 	done := t.state.Step - t.beganAt
-	s := Status{Step: t.state.Step, Steps: t.Steps, Epoch: t.Loader.Progress(), Tokens: t.state.Tokens}
+	s := Status{Dir: t.Dir, Step: t.state.Step, Steps: t.Steps, Epoch: t.Loader.Progress(), Tokens: t.state.Tokens}
 	if d := time.Since(t.windowStart).Seconds(); d > 0 {
 		s.TokensPerS = float64(t.windowToken) / d
 	}
