@@ -15,13 +15,13 @@ import (
 // order is the import order: a package imports only packages on earlier lines, or earlier on its own line where a line
 // names several. Packages not listed belong to the nearest listed parent.
 var order = strings.Fields(`
-	internal/numtest internal/atomicfile internal/cpu internal/mmap internal/parallel internal/progress internal/locale
+	internal/numtest internal/atomicfile internal/cpu internal/mmap internal/parallel internal/progress internal/locale internal/nearest internal/pyre
 	dtype tensor quant kernel graph optim pipeline
 	engine engine/ref engine/enginetest engine/cpu engine/xla/pjrt engine/xla
 	nn
 	format/safetensors format/gguf format/pickle hub
 	tokenizer vision chat weights family adapter hardware plan
-	data generate sandbox task train recipe serve
+	data generate sandbox task eval train recipe serve
 	cmd/danlu
 `)
 

@@ -3,10 +3,13 @@ package data
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
+
+	"danlu/internal/nearest"
 )
 
 // InfoFile is the name of the file that describes the datasets of a folder (LLaMA-Factory's format).
@@ -246,42 +249,11 @@ func (a *Attr) check() error {
 }
 
 func didYouMean(name string, info map[string]*Attr) string {
-	names := make([]string, 0, len(info))
-	for n := range info {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	best, dist := "", len(name)/2+1
-	for _, n := range names {
-		if d := editDistance(name, n); d < dist {
-			best, dist = n, d
-		}
-	}
+	best := nearest.Of(name, slices.Collect(maps.Keys(info)))
 	if best == "" {
 		return ""
 	}
 	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// editDistance is the Levenshtein distance in bytes.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := diagonal
-			if a[i-1] != b[j-1] {
-				cost++
-			}
-			diagonal = row[j]
-			row[j] = min(cost, row[j]+1, row[j-1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // String says how the dataset is read, in one line.

@@ -427,7 +427,7 @@ func (r *Recipe) other(name string, s setting) error {
 		return fmt.Errorf("recipe: %s: %s: not supported; %s", s.place, name, f.instead)
 	}
 	hint := "; `danlu recipe keys` lists the keys"
-	if n := nearest(name); n != "" {
+	if n := nearestKey(name); n != "" {
 		hint = fmt.Sprintf("; did you mean %s?", n)
 	}
 	return fmt.Errorf("recipe: %s: %s: unknown key%s", s.place, word(name), hint)

@@ -2,13 +2,17 @@ package recipe
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"danlu/internal/nearest"
 )
 
 func words(s string) map[string]bool {
@@ -277,48 +281,11 @@ func describe(n *yaml.Node) string {
 	return strconv.Quote(n.Value)
 }
 
-// nearest returns the known key closest to a misspelt one, "" when none is close.
-func nearest(name string) string {
-	if len(name) > 64 { // no key is that long
-		return ""
-	}
-	best, dist := "", max(2, len(name)/3)+1
-	try := func(k string) {
-		if d := editDistance(name, k); d < dist || d == dist && k < best {
-			best, dist = k, d
-		}
-	}
+// nearestKey returns the known key closest to a misspelt one, "" when none is close.
+func nearestKey(name string) string {
+	known := slices.Concat(slices.Collect(maps.Keys(meaningless)), slices.Collect(maps.Keys(refused)))
 	for _, k := range keyTable {
-		try(k.Name)
+		known = append(known, k.Name)
 	}
-	for _, m := range []map[string]bool{meaningless} {
-		for k := range m {
-			try(k)
-		}
-	}
-	for k := range refused {
-		try(k)
-	}
-	return best
-}
-
-// editDistance is the Levenshtein distance in bytes.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := diagonal
-			if a[i-1] != b[j-1] {
-				cost++
-			}
-			diagonal = row[j]
-			row[j] = min(cost, row[j]+1, row[j-1]+1)
-		}
-	}
-	return row[len(b)]
+	return nearest.Of(name, known)
 }

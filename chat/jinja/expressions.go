@@ -43,7 +43,7 @@ func (r *run) put(d *Dict, key, value Value) {
 
 func (c *condExpr) eval(r *run, s *scope) Value {
 	switch {
-	case Truth(c.cond.eval(r, s)):
+	case r.truth(c.cond.eval(r, s)):
 		return c.then.eval(r, s)
 	case c.otherwise == nil:
 		return &Undefined{"the inline if-expression evaluated to false and no else section was defined"}
@@ -53,13 +53,13 @@ func (c *condExpr) eval(r *run, s *scope) Value {
 
 func (l *logicExpr) eval(r *run, s *scope) Value {
 	a := l.a.eval(r, s)
-	if Truth(a) == l.or {
+	if r.truth(a) == l.or {
 		return a
 	}
 	return l.b.eval(r, s)
 }
 
-func (n *notExpr) eval(r *run, s *scope) Value { return !Truth(n.e.eval(r, s)) }
+func (n *notExpr) eval(r *run, s *scope) Value { return !r.truth(n.e.eval(r, s)) }
 
 func (a *attrExpr) eval(r *run, s *scope) Value {
 	v := a.e.eval(r, s)

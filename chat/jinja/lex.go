@@ -29,9 +29,10 @@ type token struct {
 	line int
 }
 
-// lexer cuts a template into tokens, with trim_blocks and lstrip_blocks on.
+// lexer cuts a template into tokens.
 type lexer struct {
 	src       string
+	trim      bool // trim_blocks and lstrip_blocks
 	pos       int
 	lineAt    int // line numbers are counted up to here
 	line      int
@@ -42,13 +43,16 @@ type lexer struct {
 // maxSource bounds a template's size in bytes; the largest published ones are near 30 KB.
 const maxSource = 1 << 18
 
-func lex(src string) []token {
+// lex cuts a template into tokens. With trim, block tags take the white space of their line and the last line break goes.
+func lex(src string, trim bool) []token {
 	if len(src) > maxSource {
 		panic(&Error{Message: "template: the source is larger than 256 KiB"})
 	}
 	src = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(src)
-	src = strings.TrimSuffix(src, "\n")
-	l := &lexer{src: src, line: 1, lineStart: true}
+	if trim {
+		src = strings.TrimSuffix(src, "\n")
+	}
+	l := &lexer{src: src, trim: trim, line: 1, lineStart: true}
 	for l.pos < len(l.src) {
 		l.next()
 	}
@@ -120,7 +124,7 @@ func (l *lexer) trimBefore(text string, sign byte, print bool) string {
 	if sign == '-' {
 		return trimRightSpace(text)
 	}
-	if sign == '+' || print {
+	if sign == '+' || print || !l.trim {
 		return text
 	}
 	from := strings.LastIndexByte(text, '\n') + 1
@@ -136,7 +140,7 @@ func (l *lexer) afterTag(sign byte, trim bool) {
 	switch {
 	case sign == '-':
 		l.pos = len(l.src) - len(trimLeftSpace(l.src[l.pos:]))
-	case sign != '+' && trim && strings.HasPrefix(l.src[l.pos:], "\n"):
+	case sign != '+' && trim && l.trim && strings.HasPrefix(l.src[l.pos:], "\n"):
 		l.pos++
 	}
 	l.lineStart = l.pos > from && l.src[l.pos-1] == '\n'

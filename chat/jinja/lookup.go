@@ -16,6 +16,9 @@ func (r *run) items(v Value) []Value {
 	case *Dict:
 		return x.keys
 	case *Undefined:
+		if r.strict {
+			r.use(v)
+		}
 		return nil
 	case *iterator:
 		list := x.items

@@ -7,11 +7,12 @@ import (
 
 // parser builds the tree of a template. Faults are panics of *Error, caught by Parse.
 type parser struct {
-	tokens []token
-	pos    int
-	depth  int
-	loops  int
-	names  []map[string]bool // names read in the macros around, innermost last
+	tokens  []token
+	pos     int
+	depth   int
+	loops   int
+	names   []map[string]bool     // names read in the macros around, innermost last
+	filters map[string]filterFunc // besides Jinja's own
 }
 
 // maxDepth bounds how deep expressions and blocks nest.
@@ -672,6 +673,9 @@ func (p *parser) filterChain(e expr, line int) expr {
 func (p *parser) filter(e expr, line int) expr {
 	name := p.dotted()
 	f, ok := filters[name]
+	if !ok {
+		f, ok = p.filters[name]
+	}
 	if !ok {
 		f = func(r *run, _ Value, _ *args) Value { r.fail("no filter named %q", name); return nil }
 	}

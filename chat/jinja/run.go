@@ -10,6 +10,7 @@ type run struct {
 	limits Limits
 	now    func() time.Time
 	out    *output
+	strict bool
 	around string // what bodyExpr stands for
 	line   int    // of the expression at hand, for messages
 	steps  int
@@ -43,6 +44,14 @@ func (s *scope) set(name string, v Value) {
 		s.vars = map[string]Value{}
 	}
 	s.vars[name] = v
+}
+
+// truth is Truth of a condition.
+func (r *run) truth(v Value) bool {
+	if r.strict {
+		r.use(v)
+	}
+	return Truth(v)
 }
 
 func (r *run) fail(format string, args ...any) { failAt(r.line, format, args...) }

@@ -7,13 +7,16 @@ func (t *textStmt) run(r *run, _ *scope) jump { r.write(t.text); return none }
 func (p *printStmt) run(r *run, s *scope) jump {
 	v := p.e.eval(r, s)
 	r.line = p.line
+	if r.strict {
+		r.use(v)
+	}
 	r.write(r.str(v))
 	return none
 }
 
 func (i *ifStmt) run(r *run, s *scope) jump {
 	for k, c := range i.conds {
-		if Truth(c.eval(r, s)) {
+		if r.truth(c.eval(r, s)) {
 			return r.body(i.bodies[k], s)
 		}
 	}
@@ -34,7 +37,7 @@ func (f *forStmt) iterate(r *run, s *scope, items []Value, depth int) {
 		for _, x := range items {
 			inner := &scope{parent: s}
 			r.assign(f.target, x, inner)
-			if Truth(f.cond.eval(r, inner)) {
+			if r.truth(f.cond.eval(r, inner)) {
 				kept = append(kept, x)
 			}
 		}

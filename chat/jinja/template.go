@@ -17,6 +17,7 @@ type Template struct {
 	source string
 	body   []stmt
 	spans  bool // has {% generation %}
+	strict bool // what is not there is an error wherever it is used
 }
 
 // Error is a fault in a template or while one ran.
@@ -64,7 +65,7 @@ type Result struct {
 // Parse reads a template. Faults are an *Error.
 func Parse(source string) (t *Template, err error) {
 	defer caught(&err)
-	p := &parser{tokens: lex(source)}
+	p := &parser{tokens: lex(source, true)}
 	body, _ := p.body()
 	t = &Template{source: source, body: body}
 	for i := range p.tokens[:len(p.tokens)-1] {
@@ -95,7 +96,7 @@ func (t *Template) Render(vars *Dict, o Options) (res Result, err error) {
 		o.Now = time.Now
 	}
 	out := &output{root: true}
-	r := &run{limits: o.Limits, now: o.Now, out: out}
+	r := &run{limits: o.Limits, now: o.Now, out: out, strict: t.strict}
 	globals := &scope{vars: map[string]Value{}}
 	for name, f := range globalFunctions {
 		globals.vars[name] = f
@@ -130,7 +131,7 @@ func failAt(line int, format string, args ...any) {
 // Arguments reads the named arguments of a Python call, "a=1, b='x'", as a dict. Values are literals.
 func Arguments(s string) (d *Dict, err error) {
 	defer caught(&err)
-	p := &parser{tokens: lex("{{f(" + s + ")}}")}
+	p := &parser{tokens: lex("{{f("+s+")}}", true)}
 	p.advance()
 	call, ok := p.expression().(*callExpr)
 	if !ok || p.cur().kind != tPrintEnd || len(call.args.pos) > 0 || call.args.star != nil || call.args.starStar != nil {
