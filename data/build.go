@@ -30,6 +30,7 @@ type BuildOptions struct {
 	Overwrite bool // replace a store at Path that was made from other data
 	// Fingerprint identifies the encoder: tokenizer, template, cutoff_len, masks. The contents of the files are added.
 	Fingerprint string
+	Media       bool // the encoder reads pictures and videos; without, examples that have any are dropped
 	AllowNone   bool // nothing scored is no error (stages that only read prompts)
 	Workers     int  // encoding goroutines, 0: GOMAXPROCS
 	// Progress, if set, is called now and then with the records read so far.
@@ -353,6 +354,9 @@ func (opt *BuildOptions) encode(j *job) result {
 		}
 	}
 	for i, ex := range examples {
+		if n := len(ex.Images) + len(ex.Videos); len(ex.Audios) > 0 || n > 0 && !opt.Media {
+			errs[i] = fmt.Errorf("holds %d pictures or videos and %d sounds, which are not read here", n, len(ex.Audios))
+		}
 		if errs[i] == nil && (samples[i] == nil || len(samples[i].Sequences) == 0 || len(samples[i].Sequences[0].IDs) == 0) {
 			errs[i] = errors.New("no tokens")
 		}

@@ -91,6 +91,8 @@ type ChatEncoder struct {
 	// the first token of each later round (with MaskHistory of each round but the last, as LLaMA-Factory counts rounds
 	// from the end) is that end token too. -1: the template writes its own ends.
 	EfficientEOS int32
+	// Pictures lay the pictures of examples out in their texts; nil: examples have none.
+	Pictures *Pictures
 }
 
 // Encode renders prompt and answer and masks what is not scored.
@@ -102,7 +104,13 @@ func (c *ChatEncoder) Encode(ex *Example) (*Sample, error) {
 		return nil, fmt.Errorf("supervised training: want a prompt that ends with a question, got %d turns", len(ex.Prompt))
 	}
 	turns := ex.Messages(0)
+	if c.Pictures != nil {
+		turns = marked(ex, turns)
+	}
 	pairs, err := c.Template.EncodePairs(ex.System, ex.Tools, turns)
+	if err == nil && c.Pictures != nil {
+		pairs, err = c.Pictures.expand(ex, pairs)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +118,11 @@ func (c *ChatEncoder) Encode(ex *Example) (*Sample, error) {
 		at := 2*round + 1
 		return at < len(turns) && turns[at].NoLoss
 	})
+	if c.Pictures != nil {
+		if err := c.Pictures.whole(pairs, seq); err != nil {
+			return nil, err
+		}
+	}
 	return &Sample{Sequences: []Sequence{seq}, Truncated: truncated}, nil
 }
 

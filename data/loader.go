@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // LoaderOptions says how an epoch becomes batches.
@@ -25,6 +26,8 @@ type LoaderOptions struct {
 	// Number, if set, is how a family numbers the tokens of a row, which see each other up to its prefix (GLM); needs
 	// PackNone.
 	Number Numbering
+	// Pictures read the pictures of samples; nil: they have none. Needs PackNone.
+	Pictures *Pictures
 }
 
 // Step is the data of one optimiser step.
@@ -50,6 +53,8 @@ type Loader struct {
 	at    State
 	cut   int64
 	long  int // tokens of the longest sample
+	// features are the picture tokens of the largest batch.
+	features int
 }
 
 // State is a place between two steps, stored with a checkpoint. It does not depend on batch size, accumulation or the
@@ -95,6 +100,9 @@ func NewLoader(set *Set, opt LoaderOptions) (*Loader, error) {
 	if set.Len() == 0 {
 		return nil, errors.New("data: empty dataset: no sample to train on")
 	}
+	if opt.Packing != PackNone && opt.Pictures != nil {
+		return nil, fmt.Errorf("data: packing: %s does not go with pictures", opt.Packing)
+	}
 	if opt.Packing != PackNone && (opt.Infill != nil || opt.Number != nil) {
 		return nil, fmt.Errorf("data: packing: %s does not go with a prefix objective, whose rows hold one document", opt.Packing)
 	}
@@ -130,6 +138,11 @@ func NewLoader(set *Set, opt LoaderOptions) (*Loader, error) {
 			if n > opt.CutoffLen {
 				l.cut++
 			}
+		}
+	}
+	if opt.Pictures != nil {
+		if l.features, err = largestFeatures(set, opt.Pictures, opt.BatchSize); err != nil {
+			return nil, err
 		}
 	}
 	h := sha256.New()
@@ -208,6 +221,26 @@ func (l *Loader) Row(i int64) (*Batch, error) {
 		x.repeatPositions(l.opt.PositionRows)
 	}
 	return x, err
+}
+
+// Features are the picture tokens of the largest batch that Next can return.
+func (l *Loader) Features() int { return l.features }
+
+// largestFeatures adds up the picture tokens of the b samples that have most.
+func largestFeatures(set *Set, p *Pictures, b int) (sum int, err error) {
+	counts := make([]int, set.Len())
+	for i := range counts {
+		s, err := set.Store.Sample(set.At(int64(i)))
+		if err != nil {
+			return 0, err
+		}
+		counts[i] = p.count(s.Sequences[0].IDs)
+	}
+	slices.Sort(counts)
+	for _, n := range counts[max(0, len(counts)-b):] {
+		sum += n
+	}
+	return sum, nil
 }
 
 // Progress returns the epochs done, with the fraction of the current one.
@@ -359,6 +392,9 @@ func (l *Loader) assembleSamples(rows [][]Piece) (*Batch, error) {
 	}
 	if l.opt.Number != nil {
 		x.Number(l.opt.Number)
+	}
+	if l.opt.Pictures != nil && len(samples) > 0 {
+		return x, l.opt.Pictures.fill(x, samples)
 	}
 	return x, nil
 }

@@ -90,7 +90,8 @@ func openAIMessage(t Turn) (*jinja.Dict, error) {
 		role = chat.Tool
 	}
 	if role != Function {
-		m := chat.NewMessage(role, t.Content)
+		m := chat.NewMessage(role, "")
+		m.SetString("content", chat.Content(t.Content))
 		if t.Reasoning != "" {
 			m.SetString("reasoning_content", t.Reasoning)
 		}

@@ -193,6 +193,18 @@ func (m *Qwen25VL) Placeholders() (picture, video int32) {
 	return m.MRoPE.ImageToken, m.MRoPE.VideoToken
 }
 
+// PartOf implements Viewer.
+func (m *Qwen25VL) PartOf(name string) Part { return partOf(name, "visual.", "visual.merger.") }
+
+// The image processor's settings, and those for videos where they differ.
+const (
+	pictureSettings = "preprocessor_config.json"
+	videoSettings   = "video_preprocessor_config.json"
+)
+
+// ProcessorFiles implements Viewer.
+func (m *Qwen25VL) ProcessorFiles() []string { return []string{pictureSettings, videoSettings} }
+
 // PicturePositions implements Viewer.
 func (m *Qwen25VL) PicturePositions(ids []int32, media []vision.Media) ([][]int32, error) {
 	rows, err := m.MRoPE.Positions(ids, media)
@@ -219,23 +231,22 @@ func (e *qwenEye) Video(frames []*vision.RGB) (*vision.Patches, error) { return 
 // FramesPerGrid implements Processor.
 func (e *qwenEye) FramesPerGrid() int { return e.video.TemporalPatch }
 
-// Processor implements Viewer: preprocessor_config.json, and video_preprocessor_config.json where videos have their own.
+// Processor implements Viewer.
 func (m *Qwen25VL) Processor(dir string) (Processor, error) {
-	const still, moving = "preprocessor_config.json", "video_preprocessor_config.json"
-	data, err := processorConfig(dir, still)
+	data, err := processorConfig(dir, pictureSettings)
 	if err == nil && data == nil {
-		err = fmt.Errorf("family: %s: holds no %s, by which pictures are read", dir, still)
+		err = fmt.Errorf("family: %s: holds no %s, by which pictures are read", dir, pictureSettings)
 	}
 	if err != nil {
 		return nil, err
 	}
 	e := &qwenEye{}
-	if e.QwenProcessor, err = vision.ParseQwenProcessor(filepath.Join(dir, still), data); err != nil {
+	if e.QwenProcessor, err = vision.ParseQwenProcessor(filepath.Join(dir, pictureSettings), data); err != nil {
 		return nil, err
 	}
 	e.video = e.QwenProcessor
-	if data, err = processorConfig(dir, moving); err == nil && data != nil {
-		e.video, err = vision.ParseQwenProcessor(filepath.Join(dir, moving), data)
+	if data, err = processorConfig(dir, videoSettings); err == nil && data != nil {
+		e.video, err = vision.ParseQwenProcessor(filepath.Join(dir, videoSettings), data)
 	}
 	if err != nil {
 		return nil, err
@@ -243,7 +254,7 @@ func (m *Qwen25VL) Processor(dir string) (Processor, error) {
 	t := &m.Tower
 	for _, p := range []*vision.QwenProcessor{e.QwenProcessor, e.video} {
 		if p.PatchSize != t.PatchSize || p.TemporalPatch != t.TemporalPatch || p.MergeSize != t.Merge {
-			return nil, fmt.Errorf("family: %s: %s: patches of %d x %d x %d merged by %d, the vision tower takes %d x %d x %d merged by %d", dir, still,
+			return nil, fmt.Errorf("family: %s: %s: patches of %d x %d x %d merged by %d, the vision tower takes %d x %d x %d merged by %d", dir, pictureSettings,
 				p.TemporalPatch, p.PatchSize, p.PatchSize, p.MergeSize, t.TemporalPatch, t.PatchSize, t.PatchSize, t.Merge)
 		}
 	}

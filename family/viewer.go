@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"danlu/graph"
 	"danlu/nn"
@@ -28,9 +29,34 @@ type Viewer interface {
 	Placeholders() (picture, video int32)
 	// PicturePositions numbers the tokens of an expanded text, as Layouter numbers those of a text alone.
 	PicturePositions(ids []int32, media []vision.Media) ([][]int32, error)
+	// PartOf says which part of the model a parameter belongs to.
+	PartOf(name string) Part
+	// ProcessorFiles are the files that a model folder needs for pictures, beside config.json; some may not be there.
+	ProcessorFiles() []string
 	// TowerInputs are the tower's inputs by the names of nn.ImageInputs, without the rows. pixels are the values of all
 	// media as the processor gives them.
 	TowerInputs(media []vision.Media, pixels []float32) (map[string]*tensor.Tensor, error)
+}
+
+// Part is a part of a model that reads pictures.
+type Part int
+
+// The parts: the vision tower, the projector (Qwen calls it the merger) that makes its patches tokens, the rest.
+const (
+	TowerPart Part = iota
+	ProjectorPart
+	LanguagePart
+)
+
+// partOf goes by the beginnings of names.
+func partOf(name, tower, projector string) Part {
+	switch {
+	case strings.HasPrefix(name, projector):
+		return ProjectorPart
+	case strings.HasPrefix(name, tower):
+		return TowerPart
+	}
+	return LanguagePart
 }
 
 // Processor makes of pictures what a vision tower takes.

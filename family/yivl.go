@@ -197,6 +197,19 @@ func (m *YiVL) PatchShape() (values, merged int) { return m.Tower.patchValues(),
 // Placeholders implements Viewer.
 func (m *YiVL) Placeholders() (picture, video int32) { return YiImageToken, -1 }
 
+// PartOf implements Viewer.
+func (m *YiVL) PartOf(name string) Part {
+	return partOf(name, "model.vision_tower.", "model.mm_projector.")
+}
+
+// ProcessorFiles implements Viewer: the tower's settings lie in a folder of its own.
+func (m *YiVL) ProcessorFiles() (files []string) {
+	for _, below := range append(towerFolders(m.towerPath), ".") {
+		files = append(files, filepath.Join(below, configFile), filepath.Join(below, pictureSettings))
+	}
+	return files
+}
+
 // PicturePositions implements Viewer.
 func (m *YiVL) PicturePositions(ids []int32, media []vision.Media) ([][]int32, error) {
 	row := make([]int32, len(ids))
@@ -235,26 +248,25 @@ var errNoVideo = errors.New("family: yi-vl: reads pictures, not videos")
 
 // Processor implements Viewer: the preprocessor_config.json of the tower's folder.
 func (m *YiVL) Processor(dir string) (Processor, error) {
-	const name = "preprocessor_config.json"
 	for _, below := range append(towerFolders(m.towerPath), ".") {
-		data, err := processorConfig(filepath.Join(dir, below), name)
+		data, err := processorConfig(filepath.Join(dir, below), pictureSettings)
 		if err != nil {
 			return nil, err
 		}
 		if data == nil {
 			continue
 		}
-		p, err := vision.ParseClipProcessor(filepath.Join(dir, below, name), data, m.pad)
+		p, err := vision.ParseClipProcessor(filepath.Join(dir, below, pictureSettings), data, m.pad)
 		if err != nil {
 			return nil, err
 		}
 		if t := &m.Tower; p.Side != t.ImageSize || t.Channels != 3 {
-			return nil, fmt.Errorf("family: %s: %s: pictures of %d pixels a side, the vision tower takes %d", dir, name, p.Side, t.ImageSize)
+			return nil, fmt.Errorf("family: %s: %s: pictures of %d pixels a side, the vision tower takes %d", dir, pictureSettings, p.Side, t.ImageSize)
 		}
 		side := p.Side / m.Tower.PatchSize
 		return &clipEye{p, vision.Grid{T: 1, H: side, W: side}}, nil
 	}
-	return nil, fmt.Errorf("family: %s: holds no %s of the vision tower, by which pictures are read", dir, name)
+	return nil, fmt.Errorf("family: %s: holds no %s of the vision tower, by which pictures are read", dir, pictureSettings)
 }
 
 // TowerInputs implements Viewer: pixels [I, C, side, side].

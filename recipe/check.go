@@ -30,11 +30,6 @@ var pending = map[string]string{
 	"reward_model_quantization_bit": "leave it out",
 	"neftune_noise_alpha":           "leave it out",
 	"compute_accuracy":              "leave it out; eval_loss and eval_perplexity are computed",
-	"freeze_vision_tower":           "text alone is trained",
-	"freeze_multi_modal_projector":  "text alone is trained",
-	"freeze_language_model":         "text alone is trained",
-	"image_max_pixels":              "text alone is trained",
-	"image_min_pixels":              "text alone is trained",
 }
 
 func (r *Recipe) checkPending() error {
@@ -201,6 +196,8 @@ func (r *Recipe) checkModel() error {
 		return r.Errorf("train_from_scratch", "does not go with finetuning_type: freeze; use full")
 	case m.ImageMaxPixels < m.ImageMinPixels:
 		return r.Errorf("image_max_pixels", "want at least image_min_pixels %d, got %d", m.ImageMinPixels, m.ImageMaxPixels)
+	case m.VideoMaxPixels < m.VideoMinPixels:
+		return r.Errorf("video_max_pixels", "want at least video_min_pixels %d, got %d", m.VideoMinPixels, m.VideoMaxPixels)
 	case (len(m.AddTokens) > 0 || len(m.AddSpecialTokens) > 0) && m.QuantizationBit != nil:
 		return r.Errorf("add_tokens", "does not go with quantization_bit: new rows would have to be quantized")
 	}

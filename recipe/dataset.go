@@ -28,8 +28,6 @@ func (r *Recipe) Datasets(validation bool) ([]*data.Attr, error) {
 		switch {
 		case len(a.Paths) == 0:
 			return nil, r.Errorf(key, "%s lies on a hub (%s%s); fetch its files and name them as file_name in %s", a.Name, a.HubURL, a.ModelScope, data.InfoFile)
-		case a.Columns.Images+a.Columns.Videos+a.Columns.Audios != "":
-			return nil, r.Errorf(key, "%s holds pictures, videos or sounds, on which training is not supported yet; leave their columns out to train on the text alone", a.Name)
 		case pairs && !a.Ranking:
 			return nil, r.Errorf(key, "%s holds no preference pairs (chosen and rejected, \"ranking\": true), which stage: %s needs", a.Name, r.Method.Stage)
 		case !pairs && a.Ranking:

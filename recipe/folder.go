@@ -57,6 +57,9 @@ func (j *job) writeFolder(dir string, t *tokenizer.Tokenizer, kind dtype.DType) 
 			return err
 		}
 	}
+	if err := j.copySettings(dir); err != nil {
+		return err
+	}
 	return j.copyTexts(dir)
 }
 

@@ -41,13 +41,14 @@ var stages = map[string]stage{}
 type job struct {
 	*Recipe
 	RunOptions
-	engine  engine.Engine
-	source  *source        // the model to be trained
-	run     *runDir        // the run's folder
-	format  *template      // of the conversations; nil: there are none
-	infill  *data.Infiller // GLM's objective; nil: next tokens are predicted
-	outcome *Outcome
-	preview func(*rows) error // in the place of training
+	engine   engine.Engine
+	source   *source        // the model to be trained
+	run      *runDir        // the run's folder
+	format   *template      // of the conversations; nil: there are none
+	pictures *data.Pictures // of the datasets; nil: there are none
+	infill   *data.Infiller // GLM's objective; nil: next tokens are predicted
+	outcome  *Outcome
+	preview  func(*rows) error // in the place of training
 	// vocabulary is what becomes of the model's; nil: it stays as it is.
 	vocabulary *vocabulary
 }

@@ -32,6 +32,10 @@ type Model struct {
 	DoubleQuant       bool     `key:"double_quantization" default:"true"`
 	ImageMaxPixels    int      `key:"image_max_pixels" default:"589824" min:"1"`
 	ImageMinPixels    int      `key:"image_min_pixels" default:"1024" min:"1"`
+	VideoMaxPixels    int      `key:"video_max_pixels" default:"65536" min:"1"`
+	VideoMinPixels    int      `key:"video_min_pixels" default:"256" min:"1"`
+	VideoFPS          float64  `key:"video_fps" default:"2.0" above:"0"`
+	VideoMaxLen       int      `key:"video_maxlen" default:"128" min:"1"`
 	Engine            string   `key:"engine" default:"cpu" oneof:"cpu|xla|ref"`
 	Threads           int      `key:"threads" default:"0" min:"0"` // 0: all cores
 }
@@ -260,7 +264,7 @@ var meaningless = words(`
 	sglang_maxlen sglang_mem_fraction sglang_tp_size sglang_config sglang_lora_backend
 	badam_verbose profiler_output_dir profiler_wait_steps profiler_warmup_steps profiler_active_steps profiler_repeat
 	profiler_record_shapes profiler_profile_memory profiler_with_stack kt_cpu_activation kt_config
-	video_max_pixels video_min_pixels video_fps video_maxlen use_audio_in_video audio_sampling_rate
+	use_audio_in_video audio_sampling_rate
 	eval_num_beams generation_max_length generation_num_beams num_beams length_penalty max_length
 	galore_target galore_rank galore_update_interval galore_scale galore_proj_type galore_layerwise
 	apollo_target apollo_rank apollo_update_interval apollo_scale apollo_proj apollo_proj_type apollo_scale_type apollo_layerwise apollo_scale_front

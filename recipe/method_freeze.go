@@ -29,7 +29,10 @@ func freeze(j *job, t *tokenizer.Tokenizer) (*trainee, error) {
 	if err := j.checkModules(m.specs); err != nil {
 		return nil, err
 	}
-	m.trainable = func(s *graph.StateSpec) bool { return j.thaws(s.PartName(0), from, to) }
+	part := j.trainsPart()
+	m.trainable = func(s *graph.StateSpec) bool {
+		return j.thaws(s.PartName(0), from, to) && (part == nil || part(s))
+	}
 	return m, nil
 }
 

@@ -133,36 +133,21 @@ func (j *job) adapterConfig() (*adapter.Config, error) {
 	m := &j.Method
 	c := adapter.AllLinear(m.LoraRank)
 	c.Alpha, c.Dropout, c.RSLora, c.DoRA, c.Saved, c.Base = float64(j.LoraAlpha()), m.LoraDropout, m.RSLora, m.DoRA, m.ExtraTarget, j.Model.Path
-	if len(m.LoraTarget) == 1 && m.LoraTarget[0] == "all" {
-		names, err := linearNames(j.source.model)
-		if err != nil {
-			return nil, err
-		}
-		c.Targets = adapter.Names{List: names}
+	c.Targets = adapter.Names{List: m.LoraTarget}
+	viewer, sees := j.source.model.(family.Viewer)
+	if all := slices.Equal(m.LoraTarget, []string{"all"}); !all && !sees {
 		return c, nil
 	}
-	c.Targets = adapter.Names{List: m.LoraTarget}
-	return c, nil
-}
-
-// linearNames are the linear layers of a model but its head: the ends of their names, or whole names in models that see,
-// whose vision tower has layers of the same names.
-func linearNames(m family.Model) ([]string, error) {
-	modules, err := family.Modules(m)
+	modules, err := family.Modules(j.source.model)
 	if err != nil {
 		return nil, err
 	}
-	linear := slices.DeleteFunc(modules, func(m nn.Module) bool { return m.Kind != nn.LinearModule && m.Kind != nn.ExpertModule })
-	if _, sees := m.(family.Viewer); !sees {
-		return adapter.Kinds(linear), nil
+	if sees { // whose vision tower has modules of the same names
+		c.Targets.List, err = j.seeingTargets(viewer, modules)
+		return c, err
 	}
-	var names []string
-	for _, m := range linear {
-		for i := range m.Weight.Parts() {
-			names = append(names, m.Name(i))
-		}
-	}
-	return names, nil
+	c.Targets.List = adapter.Kinds(slices.DeleteFunc(modules, func(m nn.Module) bool { return m.Kind != nn.LinearModule && m.Kind != nn.ExpertModule }))
+	return c, nil
 }
 
 // source is the base model's checkpoint with the adapters added that become part of it. The returned function closes

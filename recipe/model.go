@@ -130,8 +130,14 @@ func (j *job) storedAs() (func(name string) dtype.DType, error) {
 	return weights.StoredAs(j.source.files.Weights, other)
 }
 
-// full trains everything.
-func full(j *job, t *tokenizer.Tokenizer) (*trainee, error) { return j.newTrainee(t, nil) }
+// full trains everything, or the parts of a model that sees that are not frozen.
+func full(j *job, t *tokenizer.Tokenizer) (*trainee, error) {
+	m, err := j.newTrainee(t, nil)
+	if err == nil {
+		m.trainable = j.trainsPart()
+	}
+	return m, err
+}
 
 func init() { methods["full"] = full }
 

@@ -134,7 +134,18 @@ func (j *job) build(ctx context.Context, t *tokenizer.Tokenizer, encoder data.En
 			j.say("%s", a)
 		}
 	}
+	key := "dataset"
+	if validation {
+		key = "eval_dataset"
+	}
+	if err := j.checkMedia(key, attrs); err != nil {
+		return nil, nil, err
+	}
 	opt := r.BuildOptions(attrs, encoder, vocabularyPrint(t), validation)
+	if p := j.pictures; p != nil {
+		opt.Media = true
+		opt.Fingerprint += fmt.Sprintf(" pictures=%v,%v,%v", p.Picture, p.Frame, p.VideoSampling)
+	}
 	bar := progress.New(j.Stderr, progress.Options{Label: locale.Text("reading", "读取数据"), Quiet: j.Output.Quiet, Chinese: locale.Chinese()})
 	opt.Progress = func(records int64) { bar.Update(records) }
 	store, err := data.Build(ctx, opt)
@@ -146,9 +157,10 @@ func (j *job) build(ctx context.Context, t *tokenizer.Tokenizer, encoder data.En
 	return store, attrs, nil
 }
 
-// laidOut are the options for the rows of the model in training, which GLM's families number and mask in their own way.
+// laidOut are the options for the rows of the model in training, which GLM's families number and mask in their own way
+// and some hold pictures.
 func (j *job) laidOut(opt data.LoaderOptions) data.LoaderOptions {
-	opt.Infill = j.infill
+	opt.Infill, opt.Pictures = j.infill, j.pictures
 	if family.Prefixed(j.source.model) {
 		opt.Number = j.source.model.(family.Layouter).Layout
 	}

@@ -18,8 +18,11 @@ func supervised(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
+	if err := j.readsPictures(); err != nil {
+		return err
+	}
 	rows, err := j.rows(ctx, tok, &data.ChatEncoder{Template: format, CutoffLen: j.Data.CutoffLen, TrainOnPrompt: j.Data.TrainOnPrompt, MaskHistory: j.Data.MaskHistory,
-		EfficientEOS: format.EfficientEOS()})
+		EfficientEOS: format.EfficientEOS(), Pictures: j.pictures})
 	if err != nil {
 		return err
 	}

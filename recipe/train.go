@@ -204,7 +204,7 @@ func (j *job) stepper(t training) (*train.Stepper, error) {
 func (j *job) largest(r *rows) (first train.Largest, eval *train.Largest, err error) {
 	of := func(l *data.Loader) (train.Largest, error) {
 		b, n, err := l.Largest()
-		return train.Largest{B: b, T: n, P: j.source.model.Info().PositionRows, Prefix: r.prefix}, err
+		return train.Largest{B: b, T: n, P: j.source.model.Info().PositionRows, Prefix: r.prefix, Features: l.Features()}, err
 	}
 	if first, err = of(r.loader); err != nil {
 		return first, nil, err

@@ -72,6 +72,7 @@ type Stepper struct {
 type shape struct {
 	b, t, p     int
 	prefix      bool
+	features    int // tokens that stand for parts of pictures
 	first, eval bool
 }
 
@@ -191,6 +192,10 @@ func (s *Stepper) program(k shape) (engine.Program, error) {
 		if k.prefix {
 			b.Mask.Prefix = g.Input("prefix", graph.Of(dtype.I32, k.b))
 		}
+		if k.features > 0 {
+			values, merged := s.c.Model.(family.Viewer).PatchShape()
+			b.Images = nn.ImageInputs(g, k.features*merged, values, merged, k.features)
+		}
 		loss, report := s.c.Objective(b, s.c.Model, g.Input("targets", graph.Of(dtype.I32, k.b, k.t)), g.Input("norm", graph.Of(dtype.F32)))
 		for name, v := range report {
 			g.Output(name, v)
@@ -245,18 +250,27 @@ func (s *Stepper) shed() error {
 type Largest struct {
 	B, T, P int
 	Prefix  bool // rows have a prefix that sees itself both ways
+	// Features are the tokens that stand for parts of pictures, of models that read them.
+	Features int
+}
+
+func (l Largest) shape() shape {
+	return shape{b: l.B, t: l.T, p: l.P, prefix: l.Prefix, features: l.Features}
 }
 
 // Reserve compiles the programs of the largest training batch and, where there is one, the largest validation batch,
 // and returns what the run needs besides the store, in bytes. Programs of smaller batches, compiled when these come,
 // take the place of those not used for longest rather than more memory.
 func (s *Stepper) Reserve(train Largest, eval *Largest) (int64, error) {
-	k := shape{b: train.B, t: train.T, p: train.P, prefix: train.Prefix, first: !s.c.Accumulates}
+	k := train.shape()
+	k.first = !s.c.Accumulates
 	if _, err := s.program(k); err != nil {
 		return 0, err
 	}
 	if eval != nil {
-		if _, err := s.program(shape{b: eval.B, t: eval.T, p: eval.P, prefix: eval.Prefix, eval: true}); err != nil {
+		k := eval.shape()
+		k.eval = true
+		if _, err := s.program(k); err != nil {
 			return 0, err
 		}
 	}
@@ -276,7 +290,13 @@ func bytesOf(p engine.Program) int64 {
 	return m.Activations + m.Scratch + m.Outputs
 }
 
-func shapeOf(x *data.Batch) shape { return shape{b: x.B, t: x.T, p: x.P, prefix: x.Prefix != nil} }
+func shapeOf(x *data.Batch) shape {
+	k := shape{b: x.B, t: x.T, p: x.P, prefix: x.Prefix != nil}
+	if rows := x.Extra["image_rows"]; rows != nil {
+		k.features = rows.Len()
+	}
+	return k
+}
 
 func inputs(x *data.Batch, norm float64) engine.Tensors {
 	in := engine.Tensors(x.Tensors())
