@@ -121,9 +121,9 @@ func siluMulRowPortable(d, g, u []float32) {
 func siluMulGradRowPortable(dg, du, dy, g, u []float32) {
 	du, dy, g, u = du[:len(dg)], dy[:len(dg)], g[:len(dg)], u[:len(dg)]
 	for i := range dg {
-		x := float64(g[i])
+		x, y, up := float64(g[i]), dy[i], u[i] // before anything is overwritten
 		s := 1 / (1 + exp64(-x))
-		du[i] = dy[i] * float32(x*s)
-		dg[i] = dy[i] * u[i] * float32(s+x*s*(1-s))
+		du[i] = y * float32(x*s)
+		dg[i] = y * up * float32(s+x*s*(1-s))
 	}
 }

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"encoding/binary"
 	"fmt"
 	"unsafe"
 
@@ -78,40 +77,6 @@ func Panels(out int) int { return (out + panelRows - 1) / panelRows }
 // PackedBytes is the size of a packed matrix.
 func PackedBytes(d dtype.DType, out, in int) int { return Panels(out) * panelBytes(d, in) }
 
-// Pack writes panels from, ..., to-1 of a packed matrix [out, in]; src holds the rows as files do.
-func Pack(d dtype.DType, dst, src []byte, out, in, from, to int) {
-	size, row := panelBytes(d, in), d.Bytes(in)
-	for p := from; p < to; p++ {
-		rows := min(panelRows, out-p*panelRows)
-		panel, lines := dst[p*size:(p+1)*size], src[p*panelRows*row:(p*panelRows+rows)*row]
-		clear(panel)
-		if l := &layouts[d]; l.blocks > 0 {
-			packPanel(d, l, panel, lines, row, rows, in)
-		} else {
-			packHalves(panel, lines, rows, in)
-		}
-	}
-}
-
-// packHalves transposes rows of 16-bit numbers, 4 columns at a time.
-func packHalves(panel, src []byte, rows, in int) {
-	to := words16(panel)
-	k := 0
-	for ; k+4 <= in; k += 4 {
-		block := to[k*panelRows : (k+4)*panelRows]
-		for r := range rows {
-			x := binary.LittleEndian.Uint64(src[2*(r*in+k):])
-			block[r], block[panelRows+r] = uint16(x), uint16(x>>16)
-			block[2*panelRows+r], block[3*panelRows+r] = uint16(x>>32), uint16(x>>48)
-		}
-	}
-	for ; k < in; k++ {
-		for r := range rows {
-			to[k*panelRows+r] = binary.LittleEndian.Uint16(src[2*(r*in+k):])
-		}
-	}
-}
-
 func words16(b []byte) []uint16 {
 	return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/2)
 }
@@ -122,155 +87,8 @@ func words32(b []byte) []uint32 {
 // low repeats a byte in a word's four.
 func low(b byte) uint32 { return uint32(b) * 0x01010101 }
 
-// spread puts the low 4 bits of x into the lowest bits of four bytes; gather takes them from there.
+// spread puts the low 4 bits of x into the lowest bits of four bytes.
 func spread(x uint32) uint32 { return (x & 15) * 0x00204081 & low(1) }
-func collect(x uint32) uint32 {
-	return (x & low(1)) * 0x01020408 >> 24 & 15
-}
-
-// packPanel interleaves the blocks of rows, which are whole records of a block type.
-func packPanel(d dtype.DType, l *layout, panel, src []byte, stride, rows, in int) {
-	records, bytes := in/(l.blocks*blockVals), d.Bytes(l.blocks*blockVals)
-	for k := range records {
-		record := panel[k*l.recordBytes() : (k+1)*l.recordBytes()]
-		for r := range rows {
-			b := src[r*stride+k*bytes:][:bytes]
-			packScales(d, l, record, b, r)
-			for i := range l.blocks {
-				levels := readLevels(d, b, i)
-				at := record[l.header+i*l.blockBytes()+l.scales:][:l.levels]
-				putLevels(d, at, &levels, r)
-			}
-		}
-	}
-}
-
-// readLevels takes the unsigned levels of block i out of a record of one row: a word for each group of 4.
-func readLevels(d dtype.DType, b []byte, i int) (w [groups]uint32) {
-	word := func(at int) uint32 {
-		return uint32(b[at]) | uint32(b[at+1])<<8 | uint32(b[at+2])<<16 | uint32(b[at+3])<<24
-	}
-	simple := func(at, high int) {
-		for g := range 4 {
-			q := word(at + 4*g)
-			w[g], w[g+4] = q&low(15), q>>4&low(15)
-		}
-		if high > 0 {
-			h := word(high)
-			for g := range w {
-				w[g] |= spread(h>>(4*g)) << 4
-			}
-		}
-	}
-	switch d {
-	case dtype.Q8_0:
-		for g := range w {
-			w[g] = word(2+4*g) ^ low(0x80)
-		}
-	case dtype.Q4_0:
-		simple(2, 0)
-	case dtype.Q4_1:
-		simple(4, 0)
-	case dtype.Q5_0:
-		simple(6, 2)
-	case dtype.Q5_1:
-		simple(8, 4)
-	case dtype.Q4_K:
-		for g := range w {
-			w[g] = word(16+i/2*32+4*g) >> (4 * (i & 1)) & low(15)
-		}
-	case dtype.Q5_K:
-		for g := range w {
-			w[g] = word(48+i/2*32+4*g)>>(4*(i&1))&low(15) | word(16+4*g)>>i&low(1)<<4
-		}
-	case dtype.Q6_K:
-		half, part := i/4, i%4
-		for g := range w {
-			w[g] = word(64*half+32*(part&1)+4*g)>>(4*(part>>1))&low(15) | word(128+32*half+4*g)>>(2*part)&low(3)<<4
-		}
-	case dtype.Q3_K:
-		for g := range w {
-			w[g] = word(32+i/4*32+4*g)>>(2*(i%4))&low(3) | word(4*g)>>i&low(1)<<2
-		}
-	case dtype.Q2_K:
-		for g := range w {
-			w[g] = word(16+i/4*32+4*g) >> (2 * (i % 4)) & low(3)
-		}
-	}
-	return w
-}
-
-// putLevels adds row r's levels of a block to the panel's, which start as zero.
-func putLevels(d dtype.DType, at []byte, w *[groups]uint32, r int) {
-	to := words32(at)
-	if d == dtype.Q8_0 {
-		for g, x := range w {
-			to[g*16+r] = x
-		}
-		return
-	}
-	pairShift := 0
-	if d != dtype.Q3_K && d != dtype.Q2_K { // nibbles
-		for g := range 4 {
-			to[g*16+r] = w[g]&low(15) | w[g+4]&low(15)<<4
-		}
-		to, pairShift = to[64:], 4
-	}
-	bitShift := 4
-	if d == dtype.Q6_K || d == dtype.Q3_K || d == dtype.Q2_K { // pairs of bits
-		for g, x := range w {
-			to[g/4*16+r] |= x >> pairShift & low(3) << (2 * (g % 4))
-		}
-		to, bitShift = to[32:], 2
-	}
-	if d == dtype.Q5_0 || d == dtype.Q5_1 || d == dtype.Q5_K || d == dtype.Q3_K { // single bits: a mask of 64 for each group
-		for g, x := range w {
-			to[2*g+r/8] |= collect(x>>bitShift) << (4 * (r % 8))
-		}
-	}
-}
-
-// packScales moves the scales of a record of row r.
-func packScales(d dtype.DType, l *layout, record, b []byte, r int) {
-	half := func(at, from int) { record[at+2*r], record[at+2*r+1] = b[from], b[from+1] }
-	put := func(i, part int, x byte) { record[l.header+i*l.blockBytes()+16*part+r] = x }
-	switch d {
-	case dtype.Q8_0, dtype.Q4_0, dtype.Q5_0:
-		half(0, 0)
-	case dtype.Q4_1, dtype.Q5_1:
-		half(0, 0)
-		half(32, 2)
-	case dtype.Q4_K, dtype.Q5_K:
-		half(0, 0)
-		half(32, 2)
-		s := b[4:16]
-		for i := range 4 {
-			put(i, 0, s[i]&63)
-			put(i, 1, s[i+4]&63)
-			put(i+4, 0, s[i+8]&15|s[i]>>6<<4)
-			put(i+4, 1, s[i+8]>>4|s[i+4]>>6<<4)
-		}
-	case dtype.Q6_K:
-		half(0, 208)
-		for i := range 16 {
-			put(i/2, i%2, b[192+i])
-		}
-	case dtype.Q3_K:
-		half(0, 108)
-		s := b[96:108]
-		for i := range 16 {
-			x := s[i%8] >> (4 * (i / 8)) & 15
-			x |= s[8+i%4] >> (2 * (i / 4)) & 3 << 4
-			put(i/2, i%2, x-32)
-		}
-	case dtype.Q2_K:
-		half(0, 80)
-		half(32, 82)
-		for i := range 16 {
-			put(i/2, i%2, b[i])
-		}
-	}
-}
 
 // unpackPortable makes the plain form of a panel.
 func unpackPortable(d dtype.DType, dst, src []byte, records int) {
@@ -296,7 +114,7 @@ func floats(b []byte) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
 }
 
-// takeLevels is the inverse of putLevels.
+// takeLevels is the inverse of packLevels.
 func takeLevels(d dtype.DType, at []byte, r int) (w [groups]uint32) {
 	from := words32(at)
 	if d == dtype.Q8_0 {

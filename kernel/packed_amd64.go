@@ -8,6 +8,18 @@ import (
 )
 
 //go:noescape
+func packHalvesAVX2(dst, src unsafe.Pointer, stride, blocks int)
+
+//go:noescape
+func packWordsQ8_0AVX2(dst, src unsafe.Pointer, stride, blocks int)
+
+//go:noescape
+func packWordsQ4_0AVX2(dst, src unsafe.Pointer, stride, blocks int)
+
+//go:noescape
+func packWordsQ4_1AVX2(dst, src unsafe.Pointer, stride, blocks int)
+
+//go:noescape
 func quantizeAVX512(dst, x unsafe.Pointer, blocks, zero int)
 
 //go:noescape
@@ -375,6 +387,35 @@ func (t tiles) run(c []float32, cRow int, a unsafe.Pointer, aBytes int, w unsafe
 		}
 		t[0].f(unsafe.Pointer(&c[r*cRow]), 4*cRow, unsafe.Add(a, r*aBytes), aBytes, w, depth, unsafe.Pointer(unsafe.SliceData(bias)))
 		r += t[0].rows
+	}
+}
+
+// packHalves is packHalvesPortable from the first column on.
+func packHalves(panel []uint16, src []byte, rows, in int) {
+	k := 0
+	if blocks := in / panelRows; rows == panelRows && blocks > 0 && cpu.Active() >= cpu.AVX2 {
+		_, _ = panel[in*panelRows-1], src[2*rows*in-1]
+		packHalvesAVX2(unsafe.Pointer(&panel[0]), unsafe.Pointer(&src[0]), 2*in, blocks)
+		k = blocks * panelRows
+	}
+	packHalvesPortable(panel, src, rows, in, k)
+}
+
+// packWords is packWordsPortable.
+func packWords(d dtype.DType, l *layout, panel, src []byte, stride, rows, in int) {
+	blocks := in / blockVals
+	if rows < panelRows || blocks == 0 || cpu.Active() < cpu.AVX2 {
+		packWordsPortable(d, l, panel, src, stride, rows, in)
+		return
+	}
+	_, _ = panel[blocks*l.blockBytes()-1], src[rows*stride-1]
+	switch to, from := unsafe.Pointer(&panel[0]), unsafe.Pointer(&src[0]); d {
+	case dtype.Q8_0:
+		packWordsQ8_0AVX2(to, from, stride, blocks)
+	case dtype.Q4_0:
+		packWordsQ4_0AVX2(to, from, stride, blocks)
+	case dtype.Q4_1:
+		packWordsQ4_1AVX2(to, from, stride, blocks)
 	}
 }
 

@@ -4,6 +4,14 @@ package kernel
 
 import "danlu/dtype"
 
+func packHalves(panel []uint16, src []byte, rows, in int) {
+	packHalvesPortable(panel, src, rows, in, 0)
+}
+
+func packWords(d dtype.DType, l *layout, panel, src []byte, stride, rows, in int) {
+	packWordsPortable(d, l, panel, src, stride, rows, in)
+}
+
 func quantizeRow(dst []byte, x []float32, zero int) { quantizePortable(dst, x, zero) }
 
 func gemv(d dtype.DType, c []float32, w, act []byte, records int, bias []float32) bool { return false }

@@ -12,9 +12,12 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// byteRunes is GPT-2's printable alphabet (encoder.py, bytes_to_unicode): the character that stands for each byte.
-var byteRunes, runeBytes = func() (to [256]rune, from map[rune]byte) {
-	from = make(map[rune]byte, 256)
+// byteRunes is GPT-2's printable alphabet (encoder.py, bytes_to_unicode): the character that stands for each byte;
+// runeBytes is its inverse, -1 for characters that stand for none.
+var byteRunes, runeBytes = func() (to [256]rune, from [0x144]int16) {
+	for r := range from {
+		from[r] = -1
+	}
 	next := rune(256)
 	for b := range 256 {
 		r := rune(b)
@@ -23,22 +26,60 @@ var byteRunes, runeBytes = func() (to [256]rune, from map[rune]byte) {
 			next++
 		}
 		to[b] = r
-		from[r] = byte(b)
+		from[r] = int16(b)
 	}
 	return to, from
 }()
 
-// fromAlphabet returns the bytes that a piece in GPT-2's alphabet stands for; false when it uses other characters.
-func fromAlphabet(s string) (string, bool) {
-	out := make([]byte, 0, len(s))
+// appendFromAlphabet appends the bytes that a piece in GPT-2's alphabet stands for; false when it uses other characters.
+func appendFromAlphabet(dst []byte, s string) ([]byte, bool) {
 	for _, r := range s {
-		b, ok := runeBytes[r]
-		if !ok {
-			return s, false
+		if r >= rune(len(runeBytes)) || runeBytes[r] < 0 {
+			return dst, false
 		}
-		out = append(out, b)
+		dst = append(dst, byte(runeBytes[r]))
 	}
-	return string(out), true
+	return dst, true
+}
+
+// fromAlphabet is what a piece in GPT-2's alphabet stands for, itself and false when it uses other characters.
+func fromAlphabet(s string) (string, bool) {
+	if b, ok := appendFromAlphabet(make([]byte, 0, len(s)), s); ok {
+		return string(b), true
+	}
+	return s, false
+}
+
+// alphabetTexts is fromAlphabet of many pieces, which share one string.
+type alphabetTexts struct {
+	all  []byte
+	ends []int
+}
+
+// newAlphabetTexts makes room for what list spells.
+func newAlphabetTexts(list []string) *alphabetTexts {
+	bytes := 0
+	for _, s := range list {
+		bytes += len(s)
+	}
+	return &alphabetTexts{make([]byte, 0, bytes), make([]int, 0, 2*len(list))}
+}
+
+func (a *alphabetTexts) add(s string) (ok bool) {
+	from := len(a.all)
+	if a.all, ok = appendFromAlphabet(a.all, s); !ok {
+		a.all = append(a.all[:from], s...)
+	}
+	a.ends = append(a.ends, len(a.all))
+	return ok
+}
+
+func (a *alphabetTexts) strings() []string {
+	all, list, from := string(a.all), make([]string, len(a.ends)), 0
+	for i, end := range a.ends {
+		list[i], from = all[from:end], end
+	}
+	return list
 }
 
 func toAlphabet(b []byte) string {

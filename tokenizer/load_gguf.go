@@ -116,26 +116,32 @@ func FromGGUF(source string, kv map[string]any) (*Tokenizer, error) {
 
 // parseMerges splits lines "left right" in GPT-2's alphabet into the bytes they stand for.
 func (t *Tokenizer) parseMerges(field string, lines []string) ([][2]string, error) {
-	out := make([][2]string, len(lines))
+	texts := newAlphabetTexts(lines)
 	for i, l := range lines {
 		a, b, ok := strings.Cut(l, " ")
 		if !ok || a == "" || b == "" || strings.Contains(b, " ") {
 			return nil, t.fail(fmt.Sprintf("%s[%d]", field, i), "want two pieces and a space between them, got %q", clip(l))
 		}
-		out[i][0], _ = fromAlphabet(a)
-		out[i][1], _ = fromAlphabet(b)
+		texts.add(a)
+		texts.add(b)
+	}
+	out, all := make([][2]string, len(lines)), texts.strings()
+	for i := range out {
+		out[i] = [2]string(all[2*i:])
 	}
 	return out, nil
 }
 
 // initAlphabet builds a byte-level vocabulary whose pieces are spelled in GPT-2's alphabet.
 func (t *Tokenizer) initAlphabet(pieces []string, kinds []Kind, merges [][2]string) error {
-	toks, decoded := make([]string, len(pieces)), make([]string, len(pieces))
+	texts, spelled := newAlphabetTexts(pieces), make([]bool, len(pieces))
 	for i, s := range pieces {
-		b, ok := fromAlphabet(s)
-		decoded[i] = b
+		spelled[i] = texts.add(s)
+	}
+	decoded, toks := texts.strings(), make([]string, len(pieces))
+	for i, ok := range spelled {
 		if ok && kinds[i] == Normal {
-			toks[i] = b
+			toks[i] = decoded[i]
 		}
 	}
 	t.setPieces(pieces, decoded, kinds)

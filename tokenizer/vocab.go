@@ -162,7 +162,9 @@ func newCrossSet(toks []string) *crossSet {
 			if t[p]&0xc0 == 0x80 {
 				continue
 			}
-			if p-start <= 4 {
+			if t[p-1] < 0x80 && t[p] < 0x80 {
+				c.ascii[t[p-1]][t[p]>>6] |= 1 << (t[p] & 63)
+			} else if p-start <= 4 {
 				end := p + 1
 				for end < len(t) && end < p+4 && t[end]&0xc0 == 0x80 {
 					end++
@@ -177,13 +179,6 @@ func newCrossSet(toks []string) *crossSet {
 				}
 			}
 			start = p
-		}
-	}
-	for a := range 128 {
-		for b := range 128 {
-			if c.has(crossKey([]byte{byte(a)}, []byte{byte(b)})) {
-				c.ascii[a][b>>6] |= 1 << (b & 63)
-			}
 		}
 	}
 	return c

@@ -174,11 +174,11 @@ func (t *trainer) run(ctx context.Context) (Result, error) {
 		if err == nil {
 			err = t.step(ctx, updates)
 		}
-		if ctx.Err() != nil {
-			// The step was cut off before its update; the loader's place in the state is still the one before it.
-			return t.stop()
-		}
 		if err != nil {
+			if ctx.Err() != nil {
+				// The step was cut off before its update; the loader's place in the state is still the one before it.
+				return t.stop()
+			}
 			return t.result(false), err
 		}
 		if err := t.afterStep(ctx); err != nil {

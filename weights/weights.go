@@ -3,6 +3,7 @@ package weights
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"runtime"
 	"slices"
@@ -43,6 +44,8 @@ type LoadOptions struct {
 	Rename func(name string) string
 	// Progress, if set, is called with the bytes read so far and in all.
 	Progress func(done, total int64)
+	// Context, if set, ends Load between two tensors.
+	Context context.Context
 }
 
 // maxListed is how many names an error lists.
@@ -131,6 +134,9 @@ func Load(store engine.Store, specs []*graph.StateSpec, src Source, opts LoadOpt
 	}
 	var mu sync.Mutex
 	load := func(p matched) error {
+		if opts.Context != nil && opts.Context.Err() != nil {
+			return context.Cause(opts.Context)
+		}
 		err := guarded(src, func() error {
 			t, err := src.Tensor(p.file)
 			if err != nil {

@@ -85,6 +85,16 @@ func (c *chatFlags) run(cmd *cobra.Command, o *options, name string) error {
 		return err
 	}
 	defer m.source.Close()
+	eng, err := o.newEngine()
+	if err != nil {
+		return err
+	}
+	defer eng.Close()
+	ready, err := c.how.load(cmd.Context(), m, eng, o.quiet)
+	if err != nil {
+		return err
+	}
+	defer ready.close()
 	info := m.model.Info()
 	if talk.Tokenizer, err = tokenizerOf(name); err != nil {
 		return err
@@ -104,16 +114,6 @@ func (c *chatFlags) run(cmd *cobra.Command, o *options, name string) error {
 	if info.MaxPosition > 0 {
 		size = min(size, info.MaxPosition)
 	}
-	eng, err := o.newEngine()
-	if err != nil {
-		return err
-	}
-	defer eng.Close()
-	ready, err := c.how.load(m, eng, o.quiet)
-	if err != nil {
-		return err
-	}
-	defer ready.store.Close()
 	if talk.Runner, err = ready.runner(generate.Options{Context: size}); err != nil {
 		return err
 	}

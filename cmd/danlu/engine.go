@@ -6,13 +6,18 @@ import (
 	"danlu/engine"
 	"danlu/engine/cpu"
 	"danlu/engine/ref"
+	"danlu/internal/parallel"
 )
 
 // newEngine makes the engine that the flags name.
 func (o *options) newEngine() (engine.Engine, error) {
 	switch o.engine {
 	case "", "cpu":
-		return cpu.New(cpu.Options{Threads: o.threads})
+		e, err := cpu.New(cpu.Options{Threads: o.threads})
+		if err == nil {
+			parallel.Configure(o.threads)
+		}
+		return e, err
 	case "ref":
 		return ref.New(), nil
 	}

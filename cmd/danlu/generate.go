@@ -119,6 +119,16 @@ func (g *generateFlags) run(cmd *cobra.Command, o *options, name string, args []
 		return err
 	}
 	defer m.source.Close()
+	eng, err := o.newEngine()
+	if err != nil {
+		return err
+	}
+	defer eng.Close()
+	ready, err := g.how.load(cmd.Context(), m, eng, o.quiet || o.json)
+	if err != nil {
+		return err
+	}
+	defer ready.close()
 	info := m.model.Info()
 	tok, err := tokenizerOf(name)
 	if err != nil && (g.ids == "" || len(g.stops) > 0) {
@@ -146,16 +156,6 @@ func (g *generateFlags) run(cmd *cobra.Command, o *options, name string, args []
 		}
 	}
 	w.End = endTokens(info, defaults, w.End...)
-	eng, err := o.newEngine()
-	if err != nil {
-		return err
-	}
-	defer eng.Close()
-	ready, err := g.how.load(m, eng, o.quiet || o.json)
-	if err != nil {
-		return err
-	}
-	defer ready.store.Close()
 	if len(g.images)+len(g.videos) > 0 {
 		if err := g.look(cmd.Context(), ready, name, &w); err != nil {
 			return err

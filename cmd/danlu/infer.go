@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -70,17 +71,21 @@ func (i *inference) adapt(m *opened) error {
 	return nil
 }
 
-// loaded is a model whose weights are in a store.
+// loaded is a model whose weights are read into a store, while its programs are compiled and its prompt is made.
 type loaded struct {
 	*opened
 	engine engine.Engine
 	store  engine.Store
 	opts   generate.Options // Policy, Store and Storage
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the weights are there, or err says why not
+	err    error
 }
 
-// load fills a store with a model's weights.
-func (i *inference) load(m *opened, eng engine.Engine, quiet bool) (*loaded, error) {
-	l := &loaded{opened: m, engine: eng}
+// load starts to fill a store with a model's weights. What does not fit is found at once. close has to follow before the
+// model's source is closed.
+func (i *inference) load(ctx context.Context, m *opened, eng engine.Engine, quiet bool) (*loaded, error) {
+	l := &loaded{opened: m, engine: eng, done: make(chan struct{})}
 	var err error
 	if l.opts.Policy, err = i.policy(); err != nil {
 		return nil, err
@@ -91,26 +96,55 @@ func (i *inference) load(m *opened, eng engine.Engine, quiet bool) (*loaded, err
 	if err := i.adapt(m); err != nil {
 		return nil, err
 	}
-	l.store, l.opts.Storage, err = m.loadAs(eng, i.quant, quiet)
-	return l, err
+	var fill func(context.Context) error
+	if l.store, l.opts.Storage, fill, err = m.declare(eng, i.quant, quiet); err != nil {
+		return nil, err
+	}
+	ctx, l.cancel = context.WithCancel(ctx)
+	go func() {
+		defer close(l.done)
+		if l.err = fill(ctx); errors.Is(l.err, context.Canceled) {
+			l.err = failure{l.err, exitFail}
+		}
+	}()
+	return l, nil
 }
 
-// runner compiles the model; the caller shuts it before the store is closed.
+// wait returns when the weights are there.
+func (l *loaded) wait() error {
+	<-l.done
+	return l.err
+}
+
+// close frees the weights; programs are shut before.
+func (l *loaded) close() error {
+	l.cancel()
+	<-l.done
+	return l.store.Close()
+}
+
+// runner compiles the model and waits for its weights; the caller shuts it before the model is closed.
 func (l *loaded) runner(opts generate.Options) (*generate.Runner, error) {
 	opts.Policy, opts.Store, opts.Storage = l.opts.Policy, l.opts.Store, l.opts.Storage
-	return generate.NewRunner(l.engine, l.store, l.model, opts)
+	r, err := generate.NewRunner(l.engine, l.store, l.model, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.wait(); err != nil {
+		return nil, errors.Join(err, r.Shut())
+	}
+	return r, nil
 }
 
 // runner loads a model and compiles it; the returned function frees both.
 func (i *inference) runner(m *opened, eng engine.Engine, quiet bool, opts generate.Options) (_ *generate.Runner, shut func(), err error) {
-	l, err := i.load(m, eng, quiet)
+	l, err := i.load(context.Background(), m, eng, quiet)
 	if err != nil {
 		return nil, nil, err
 	}
 	r, err := l.runner(opts)
 	if err != nil {
-		l.store.Close()
-		return nil, nil, err
+		return nil, nil, errors.Join(err, l.close())
 	}
-	return r, func() { r.Shut(); l.store.Close() }, nil
+	return r, func() { r.Shut(); l.close() }, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -38,39 +39,37 @@ func openModel(path string) (*opened, error) {
 	return &opened{c.Model, c.Weights}, nil
 }
 
-// loadAs fills a new store with the model's weights, kept as kind says (weights.Storage), and returns how each is kept.
-func (m *opened) loadAs(eng engine.Engine, kind string, quiet bool) (engine.Store, nn.Storage, error) {
+// declare makes a store for the model's weights, kept as kind says (weights.Storage), and says how each is kept. What does
+// not fit is found here; fill then reads the weights.
+func (m *opened) declare(eng engine.Engine, kind string, quiet bool) (store engine.Store, storage nn.Storage, fill func(context.Context) error, err error) {
 	specs, err := family.Params(m.model)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	bar := progress.New(os.Stderr, progress.Options{Label: locale.Text("loading", "加载"), Quiet: quiet, Chinese: locale.Chinese()})
-	opts := weights.LoadOptions{Ignored: m.model.Info().Ignored, Progress: func(done, total int64) {
-		bar.SetTotal(total)
-		bar.Update(done)
-	}}
+	opts := weights.LoadOptions{Ignored: m.model.Info().Ignored}
 	if err := weights.Check(specs, m.source, opts); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	storage, err := weights.Storage(m.source, specs, kind, opts)
-	if err != nil {
-		return nil, nil, err
+	if storage, err = weights.Storage(m.source, specs, kind, opts); err != nil {
+		return nil, nil, nil, err
 	}
 	if specs, err = family.StoredParams(m.model, storage); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	store := eng.NewStore()
+	store = eng.NewStore()
 	for _, s := range specs {
 		if err := store.Declare(s); err != nil {
 			store.Close()
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 	}
-	err = weights.Load(store, specs, m.source, opts)
-	bar.Done()
-	if err != nil {
-		store.Close()
-		return nil, nil, err
-	}
-	return store, storage, nil
+	return store, storage, func(ctx context.Context) error {
+		bar := progress.New(os.Stderr, progress.Options{Label: locale.Text("loading", "加载"), Quiet: quiet, Chinese: locale.Chinese()})
+		defer bar.Done()
+		opts.Context, opts.Progress = ctx, func(done, total int64) {
+			bar.SetTotal(total)
+			bar.Update(done)
+		}
+		return weights.Load(store, specs, m.source, opts)
+	}, nil
 }

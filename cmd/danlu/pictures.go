@@ -21,6 +21,9 @@ func pictureFlags(f *pflag.FlagSet, images, videos *[]string, o *vision.VideoOpt
 
 // eyes open the model's vision tower; name is the model's folder.
 func (l *loaded) eyes(name string) (*generate.Eyes, error) {
+	if err := l.wait(); err != nil {
+		return nil, err
+	}
 	return generate.NewEyes(l.engine, l.store, l.model, hub.Resolve(name), l.opts)
 }
 

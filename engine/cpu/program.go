@@ -220,6 +220,7 @@ func (p *program) activate(pl *plan) error {
 			p.arena = nil
 			return err
 		}
+		preferLargePages(p.arena)
 	}
 	for _, s := range pl.storages {
 		s.p = unsafe.Pointer(unsafe.SliceData(p.arena))

@@ -64,6 +64,9 @@ func (s *store) Declare(spec *graph.StateSpec) error {
 	if err != nil {
 		return fmt.Errorf("cpu: state %s: %w", spec.Key(), err)
 	}
+	if spec.Cache == nil {
+		preferLargePages(data)
+	}
 	s.byKey[spec.Key()] = &state{spec: spec, data: data}
 	s.order = append(s.order, spec.Key())
 	for i := range spec.Parts() {

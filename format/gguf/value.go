@@ -78,46 +78,55 @@ func (r *reader) array(key string) any {
 		return nil
 	}
 	if code == codeString {
-		v := make([]string, 0, n)
-		for range n {
-			v = append(v, r.text())
-			if r.err != nil {
-				return nil
-			}
-		}
-		return v
+		return r.texts(n)
 	}
 	b := r.bytes(n * size)
 	switch code {
 	case 0:
 		return append([]uint8(nil), b...)
 	case 1:
-		return list[int8](code, b, size)
+		return list[int8](b, n)
 	case 2:
-		return list[uint16](code, b, size)
+		return list[uint16](b, n)
 	case 3:
-		return list[int16](code, b, size)
+		return list[int16](b, n)
 	case 4:
-		return list[uint32](code, b, size)
+		return list[uint32](b, n)
 	case 5:
-		return list[int32](code, b, size)
+		return list[int32](b, n)
 	case 6:
-		return list[float32](code, b, size)
+		return list[float32](b, n)
 	case 7:
-		return list[bool](code, b, size)
+		return list[bool](b, n)
 	case 10:
-		return list[uint64](code, b, size)
+		return list[uint64](b, n)
 	case 11:
-		return list[int64](code, b, size)
+		return list[int64](b, n)
 	}
-	return list[float64](code, b, size)
+	return list[float64](b, n)
 }
 
-func list[T any](code uint32, b []byte, size uint64) []T {
-	v := make([]T, uint64(len(b))/size)
-	for i := range v {
-		v[i] = scalar(code, b[uint64(i)*size:]).(T)
+// texts reads n strings. They share one copy of the bytes: vocabularies have hundreds of thousands.
+func (r *reader) texts(n uint64) []string {
+	from, sizes := r.at, make([]int, n)
+	for i := range sizes {
+		if sizes[i] = len(r.bytes(r.u64())); r.err != nil {
+			return nil
+		}
 	}
+	all, v := string(r.data[from:r.at]), make([]string, n)
+	at := 0
+	for i, size := range sizes {
+		at += 8 // its length
+		v[i] = all[at : at+size]
+		at += size
+	}
+	return v
+}
+
+func list[T any](b []byte, n uint64) []T {
+	v := make([]T, n)
+	binary.Decode(b, binary.LittleEndian, v) // fails for other sizes only
 	return v
 }
 

@@ -55,9 +55,15 @@ type worker struct {
 	_      padding
 }
 
-// Configure lets the Go scheduler use threads workers and two more threads. Without the spare ones other goroutines
-// (signals, servers, progress) were measured to wake 16 ms late while the workers compute; with them, 0.15 ms.
-func Configure(threads int) { runtime.GOMAXPROCS(threads + 2) }
+// Configure lets the Go scheduler use threads workers (fewer than 1: one per core) and two more threads. Without the
+// spare ones other goroutines (signals, servers, progress) were measured to wake 16 ms late while the workers compute; with
+// them, 0.15 ms.
+func Configure(threads int) {
+	if threads < 1 {
+		threads = runtime.NumCPU()
+	}
+	runtime.GOMAXPROCS(threads + 2)
+}
 
 // NewPool starts a pool of the given number of threads, the calling one included; fewer than 1 means one per core.
 // Close ends it.

@@ -20,7 +20,7 @@ func (f *file) ins(format string, args ...any) { fmt.Fprintf(f, "\t"+format+"\n"
 func (f *file) label(name string) { fmt.Fprintf(f, "%s:\n", name) }
 
 // files are the generated files and their makers.
-var files = map[string]func(*file){"gen_matmul_amd64.s": matmul, "gen_quant_amd64.s": quantized, "gen_rows_amd64.s": rows, "gen_quant_avx2_amd64.s": quantizedAVX2, "gen_avx2_amd64.s": avx2}
+var files = map[string]func(*file){"gen_matmul_amd64.s": matmul, "gen_quant_amd64.s": quantized, "gen_rows_amd64.s": rows, "gen_quant_avx2_amd64.s": quantizedAVX2, "gen_avx2_amd64.s": avx2, "gen_pack_amd64.s": pack}
 
 func main() {
 	out := flag.String("out", "..", "folder of package kernel")
