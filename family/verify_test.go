@@ -10,6 +10,8 @@ import (
 	"danlu/engine"
 	"danlu/engine/cpu"
 	"danlu/engine/ref"
+	"danlu/engine/xla"
+	"danlu/engine/xla/pjrt"
 	"danlu/family"
 	"danlu/generate"
 	"danlu/internal/numtest"
@@ -59,6 +61,26 @@ func TestGoldenModelsRef(t *testing.T) { verifyAll(t, ref.New()) }
 
 func TestGoldenModels(t *testing.T) {
 	eng, err := cpu.New(cpu.Options{Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer eng.Close()
+	verifyAll(t, eng)
+}
+
+func TestGoldenModelsXLA(t *testing.T) {
+	kind, err := pjrt.KindOf("cpu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kind.Find(); err != nil {
+		numtest.NoPlugin(t, err)
+	}
+	compiled, err := pjrt.Home("compiled")
+	if err != nil {
+		t.Fatal(err)
+	}
+	eng, err := xla.New(xla.Options{Plugin: "cpu", CacheDir: compiled})
 	if err != nil {
 		t.Fatal(err)
 	}

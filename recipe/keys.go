@@ -36,7 +36,7 @@ type Model struct {
 	VideoMinPixels    int      `key:"video_min_pixels" default:"256" min:"1"`
 	VideoFPS          float64  `key:"video_fps" default:"2.0" above:"0"`
 	VideoMaxLen       int      `key:"video_maxlen" default:"128" min:"1"`
-	Engine            string   `key:"engine" default:"cpu" oneof:"cpu|xla|ref"`
+	Engine            string   `key:"engine" default:"cpu" oneof:"cpu|xla|xla:cpu|xla:cuda13|ref"`
 	Threads           int      `key:"threads" default:"0" min:"0"` // 0: all cores
 }
 

@@ -144,7 +144,7 @@ func newBenchTrain(o *options) *cobra.Command {
 	f.IntVar(&rank, "lora", 0, locale.Text("train LoRA adapters of this rank on all linear layers; 0: all weights", "在所有线性层上训练此秩的 LoRA 适配器；0 表示训练全部权重"))
 	f.StringVar(&frozen, "frozen", "f32", locale.Text("with --lora: how linear layers are kept: f32, bf16, nf4 or nf4_double", "配合 --lora：线性层的存储类型 f32、bf16、nf4 或 nf4_double"))
 	f.StringVar(&precision, "dtype", "bf16", locale.Text("compute in f32 or bf16", "以 f32 或 bf16 计算"))
-	f.StringVar(&o.engine, "engine", "cpu", locale.Text("cpu or ref", "cpu 或 ref"))
+	f.StringVar(&o.engine, "engine", "cpu", engineUsage())
 	f.BoolVar(&o.json, "json", false, locale.Text("print JSON", "输出 JSON"))
 	return cmd
 }

@@ -77,7 +77,7 @@ func newBenchInfer(o *options) *cobra.Command {
 	f.IntVarP(&decode, "decode", "n", 64, locale.Text("tokens to write; 0: write none", "生成 token 数；0 表示不测"))
 	f.IntVar(&reps, "reps", 5, locale.Text("repetitions, after one to warm up", "重复次数（预热一次之后）"))
 	how.flags(f)
-	f.StringVar(&o.engine, "engine", "cpu", locale.Text("cpu or ref", "cpu 或 ref"))
+	f.StringVar(&o.engine, "engine", "cpu", engineUsage())
 	f.BoolVar(&o.json, "json", false, locale.Text("print JSON", "输出 JSON"))
 	return cmd
 }

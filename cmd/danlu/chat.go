@@ -61,7 +61,7 @@ Commands: /help /reset /system TEXT /image FILE /set NAME VALUE /exit. Where sta
 	f.IntVarP(&c.maxNew, "max-new", "n", 0, locale.Text("most tokens of a reply; 0: as the context allows", "每次回答最多的 token 数；0 表示直到上下文用尽"))
 	c.sampling.flags(f)
 	c.how.flags(f)
-	f.StringVar(&o.engine, "engine", "cpu", locale.Text("cpu or ref", "cpu 或 ref"))
+	f.StringVar(&o.engine, "engine", "cpu", engineUsage())
 	return cmd
 }
 

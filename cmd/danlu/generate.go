@@ -67,7 +67,7 @@ GLM 系列模型会填充文本中的 [MASK]、[sMASK] 与 [gMASK]，此时 --ma
 	f.IntVarP(&g.maxNew, "max-new", "n", 128, locale.Text("most new tokens", "最多生成的 token 数"))
 	g.sampling.flags(f)
 	g.how.flags(f)
-	f.StringVar(&o.engine, "engine", "cpu", locale.Text("cpu or ref", "cpu 或 ref"))
+	f.StringVar(&o.engine, "engine", "cpu", engineUsage())
 	f.BoolVar(&o.json, "json", false, locale.Text("print JSON: text, ids, logprobs, finish_reason", "输出 JSON：text、ids、logprobs、finish_reason"))
 	return cmd
 }

@@ -74,7 +74,7 @@ func newPerplexity(o *options) *cobra.Command {
 	f.StringVar(&file, "file", "", locale.Text("text to score", "待评文本"))
 	f.IntVar(&window, "ctx", 512, locale.Text("tokens of a window, of which the second half is scored", "窗口 token 数，只对后一半评分"))
 	how.flags(f)
-	f.StringVar(&o.engine, "engine", "cpu", locale.Text("cpu or ref", "cpu 或 ref"))
+	f.StringVar(&o.engine, "engine", "cpu", engineUsage())
 	f.BoolVar(&o.json, "json", false, locale.Text("print JSON", "输出 JSON"))
 	return cmd
 }

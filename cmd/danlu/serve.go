@@ -67,7 +67,7 @@ API 密钥也可由环境变量 DANLU_API_KEY 给出。`),
 	f.IntVar(&s.options.Queue, "queue", 128, locale.Text("replies that may wait; further requests get status 429", "可排队的回答数；超出返回 429"))
 	f.DurationVar(&s.options.Timeout, "timeout", 10*time.Minute, locale.Text("most time of a request", "单个请求的最长时间"))
 	s.how.flags(f)
-	f.StringVar(&o.engine, "engine", "cpu", locale.Text("cpu or ref", "cpu 或 ref"))
+	f.StringVar(&o.engine, "engine", "cpu", engineUsage())
 	return cmd
 }
 

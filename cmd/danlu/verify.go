@@ -85,7 +85,7 @@ generation with a KV cache. Exit status 0: all within tolerance; 1: not; 2: bad 
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.json, "json", false, locale.Text("one JSON line per case", "每个用例输出一行 JSON"))
-	f.StringVar(&o.engine, "engine", "cpu", locale.Text("cpu or ref", "cpu 或 ref"))
+	f.StringVar(&o.engine, "engine", "cpu", engineUsage())
 	f.StringVar(&precision, "dtype", "f32", locale.Text("compute in f32 or bf16", "以 f32 或 bf16 计算"))
 	f.Float64Var(&tol, "tol", 1, locale.Text("multiply every tolerance by this", "容差倍数"))
 	return cmd

@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"danlu/engine"
 	"danlu/graph"
-	"danlu/tensor"
 )
 
 // value is a result of a node, with the shape of the run for which the graph is being lowered.
@@ -45,29 +43,6 @@ type lowering struct {
 	nodes []*node
 	// decomposed collects the names of the operations that were expanded.
 	decomposed map[string]bool
-}
-
-// need marks what the wanted values depend on.
-func (l *lowering) need(g *graph.Graph) {
-	for _, n := range slices.Backward(g.Nodes) {
-		if !slices.ContainsFunc(n.Out, func(v *graph.Value) bool { return l.live[v] }) {
-			continue
-		}
-		op, ok := n.Op.(graph.Repeat)
-		if ok {
-			for i, r := range op.Body.Results {
-				if i < op.Carry || l.live[n.Out[i]] {
-					l.live[r] = true
-				}
-			}
-			l.need(op.Body.Graph)
-		}
-		for i, v := range n.In {
-			if v != nil && (!ok || i < op.Carry || l.live[op.Body.Args[i]]) {
-				l.live[v] = true
-			}
-		}
-	}
 }
 
 // lower adds the live nodes of g.
@@ -165,51 +140,7 @@ func (l *lowering) adapt(n *graph.Node, in []graph.Type) graph.Op {
 	if l.rows < 0 {
 		return n.Op
 	}
-	first := func(shape []int, rows bool) []int {
-		shape = slices.Clone(shape)
-		if rows && len(shape) > 0 {
-			shape[0] = l.rows
-		}
-		return shape
-	}
-	rows := n.Out[0].Rows
-	switch op := n.Op.(type) {
-	case graph.Input:
-		op.Type.Shape = first(op.Type.Shape, op.Type.Rows)
-		return op
-	case graph.Broadcast:
-		op.Shape = first(op.Shape, rows)
-		return op
-	case graph.Random:
-		op.Shape = first(op.Shape, rows)
-		return op
-	case graph.Iota:
-		op.Type.Shape = first(op.Type.Shape, rows)
-		return op
-	case graph.Slice:
-		if declared := n.In[0].Shape[op.Axis]; declared != in[0].Shape[op.Axis] {
-			op.End = min(op.End, in[0].Shape[op.Axis])
-		}
-		return op
-	case graph.Reshape:
-		have, declared := in[0].Len(), n.In[0].Len()
-		if have == declared {
-			return op
-		}
-		// The row axis may have been folded into another: the first axis that can shrink by the same ratio does.
-		shape := slices.Clone(op.Shape)
-		for i, d := range shape {
-			if d > 0 && d*have%declared == 0 {
-				if shape[i] = d * have / declared; tensor.Len(shape) == have {
-					op.Shape = shape
-					return op
-				}
-				shape[i] = d
-			}
-		}
-		return op
-	}
-	return n.Op
+	return n.WithRows(l.rows, in)
 }
 
 // decompose lowers a fused operation's definition by primitives.
@@ -217,7 +148,7 @@ func (l *lowering) decompose(n *graph.Node, op graph.Decomposer, in []*value) er
 	l.decomposed[op.Name()] = true
 	g := graph.New()
 	args := make([]*graph.Value, len(in))
-	inner := &lowering{rows: -1, env: map[*graph.Value]*value{}, live: map[*graph.Value]bool{}, nodes: l.nodes, decomposed: l.decomposed}
+	inner := &lowering{rows: -1, env: map[*graph.Value]*value{}, nodes: l.nodes, decomposed: l.decomposed}
 	for i, v := range in {
 		if v != nil {
 			args[i] = g.Apply(graph.Arg{Type: v.typ})[0]
@@ -225,10 +156,7 @@ func (l *lowering) decompose(n *graph.Node, op graph.Decomposer, in []*value) er
 		}
 	}
 	outs := op.Decompose(args)
-	for _, v := range outs {
-		inner.live[v] = true
-	}
-	inner.need(g)
+	inner.live = graph.Needed(g, outs...)
 	err := inner.lower(g)
 	l.nodes = inner.nodes
 	if err != nil {
@@ -278,25 +206,6 @@ func (l *lowering) repeat(n *graph.Node, op graph.Repeat, in []*value) error {
 	}
 	l.nodes = append(l.nodes, m)
 	return nil
-}
-
-// wanted lists the outputs that are asked for and whether states are updated.
-func wanted(g *graph.Graph, opts engine.Options) ([]graph.Output, []graph.Update, error) {
-	outputs := g.Outputs
-	if opts.Outputs != nil {
-		outputs = nil
-		for _, name := range opts.Outputs {
-			i := slices.IndexFunc(g.Outputs, func(o graph.Output) bool { return o.Name == name })
-			if i < 0 {
-				return nil, nil, fmt.Errorf("cpu: output %s: the graph has none of that name", name)
-			}
-			outputs = append(outputs, g.Outputs[i])
-		}
-	}
-	if opts.NoUpdates {
-		return outputs, nil, nil
-	}
-	return outputs, g.Updates, nil
 }
 
 // number gives every node its place in the order of execution and every value its last reader.

@@ -114,18 +114,11 @@ func (p *program) build(rows int) (_ *plan, err error) {
 			err = fault
 		}
 	}()
-	outputs, updates, err := wanted(p.g, p.opts)
+	outputs, updates, err := p.opts.Wanted(p.g)
 	if err != nil {
 		return nil, err
 	}
-	l := &lowering{rows: rows, env: map[*graph.Value]*value{}, live: map[*graph.Value]bool{}, decomposed: map[string]bool{}}
-	for _, o := range outputs {
-		l.live[o.Value] = true
-	}
-	for _, u := range updates {
-		l.live[u.Value], l.live[u.State] = true, true
-	}
-	l.need(p.g)
+	l := &lowering{rows: rows, env: map[*graph.Value]*value{}, live: graph.Needed(p.g, engine.Results(outputs, updates)...), decomposed: map[string]bool{}}
 	if err := l.lower(p.g); err != nil {
 		return nil, err
 	}
