@@ -25,7 +25,6 @@ func (r *Recipe) finish() error {
 // default, so that no setting is passed over in silence.
 var pending = map[string]string{
 	"model_revision":                "give the folder of the revision",
-	"pissa_convert":                 "leave it out; the adapter is saved as it is trained",
 	"ref_model_quantization_bit":    "leave it out",
 	"reward_model_quantization_bit": "leave it out",
 	"neftune_noise_alpha":           "leave it out",
@@ -68,6 +67,12 @@ func (r *Recipe) resolve() {
 				d.set()
 			}
 		}
+	}
+	if r.Optim.UseMuon {
+		r.Optim.Optimizer = "muon"
+	}
+	if r.Method.PissaInit && r.IsSet("pissa_convert") && !r.Method.PissaConvert {
+		r.note("pissa_convert is true: a PiSSA adapter is always saved as a plain one, which belongs to the model as it is")
 	}
 	if r.Optim.FP16 && !r.Optim.BF16 {
 		r.note("fp16: computed in bfloat16, which needs no loss scaling")

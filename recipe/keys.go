@@ -180,6 +180,7 @@ type Optim struct {
 	Epsilon         float64        `key:"adam_epsilon" default:"1e-08" above:"0"`
 	MaxGradNorm     float64        `key:"max_grad_norm" default:"1.0" min:"0"` // 0: no clipping
 	Optimizer       string         `key:"optim" default:"adamw_torch" oneof:"adamw_torch|adamw_torch_fused|adamw|adam|sgd|adafactor|adafactor_torch|muon"`
+	UseMuon         bool           `key:"use_muon" default:"false"` // optim: muon
 	Epochs          float64        `key:"num_train_epochs" default:"3.0" above:"0"`
 	MaxSteps        int            `key:"max_steps" default:"-1" min:"-1"`
 	Scheduler       string         `key:"lr_scheduler_type" default:"linear" oneof:"linear|cosine|cosine_with_restarts|cosine_with_min_lr|polynomial|constant|constant_with_warmup|inverse_sqrt|warmup_stable_decay|wsd"`
@@ -280,7 +281,6 @@ var refused = map[string]struct{ off, instead string }{
 	"use_apollo":                        {"false", "use finetuning_type: lora to save optimiser memory"},
 	"use_badam":                         {"false", "use finetuning_type: freeze to train part of the layers"},
 	"use_adam_mini":                     {"false", "use optim: adafactor to save optimiser memory"},
-	"use_muon":                          {"false", "use optim: muon"},
 	"use_llama_pro":                     {"false", "use finetuning_type: freeze"},
 	"use_dft_loss":                      {"false", "there is no such loss here"},
 	"use_asft_loss":                     {"false", "there is no such loss here"},

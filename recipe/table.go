@@ -87,6 +87,13 @@ func typeName(t reflect.Type) string {
 // Keys returns the table of implemented keys in the order of the groups.
 func Keys() []Key { return append([]Key(nil), keyTable...) }
 
+// IsKey reports whether a recipe may hold a key, be it one that means nothing here or is refused.
+func IsKey(name string) bool {
+	_, alias := aliases[name]
+	_, no := refused[name]
+	return keyIndex[name] != nil || alias || no || meaningless[name]
+}
+
 // Meaningless returns the keys that are accepted and do nothing here, sorted.
 func Meaningless() []string {
 	var names []string

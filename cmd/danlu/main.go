@@ -43,6 +43,9 @@ func main() {
 
 func run(ctx context.Context, args []string) int {
 	root := newRoot()
+	if len(args) > 0 && args[0] == "train" {
+		args = append(args[:1:1], recipeFlags(args[1:])...)
+	}
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
