@@ -160,6 +160,12 @@ func (f *File) check() error {
 			delete(have, name)
 		}
 	}
+	if f.Set.twin != "" && have[twinName] {
+		if err := f.checkTwin(); err != nil {
+			return err
+		}
+		delete(have, twinName)
+	}
 	if len(have) > 0 {
 		var names []string
 		for n := range have {
@@ -271,6 +277,10 @@ func (s *Set) SaveFile(path string, store engine.Store) error {
 		for i := range spec.Parts() {
 			if name := spec.PartName(i); s.Config.Saves(moduleOf(name)) {
 				add(factor{name: name, shape: spec.PartType().Shape, padded: -1})
+			}
+			if name := spec.PartName(i); name == s.twin {
+				infos = append(infos, safetensors.Info{Name: twinName, DType: dtype.F32, Shape: spec.PartType().Shape})
+				from[twinName] = factor{name: name, shape: spec.PartType().Shape, padded: -1}
 			}
 		}
 	}

@@ -20,6 +20,7 @@ type Set struct {
 	Model   family.Model
 	Targets []Target
 	of      map[string]place // weight name → its place
+	twin    string           // parameter that files hold as the head's too; "": none
 }
 
 // Target is a module that the adapter changes, in some or all of its parts.
@@ -60,6 +61,9 @@ func Resolve(c *Config, m family.Model) (*Set, error) {
 	}
 	if len(s.Targets) == 0 {
 		return nil, fmt.Errorf("adapter: target_modules: no module of the model is named so; there are %s", strings.Join(Kinds(modules), ", "))
+	}
+	if err := s.findTwin(); err != nil {
+		return nil, err
 	}
 	return s, s.checkNames(modules)
 }
@@ -177,6 +181,9 @@ func (s *Set) checkNames(modules []nn.Module) error {
 		return err
 	}
 	for _, want := range s.Config.Saved {
+		if want == tiedHead && s.twin != "" {
+			continue
+		}
 		one := &Config{Saved: []string{want}}
 		if !slices.ContainsFunc(specs, func(p *graph.StateSpec) bool { return one.Saves(moduleOf(p.PartName(0))) }) {
 			return fmt.Errorf("adapter: modules_to_save: %s: the model has no parameters of that name", want)

@@ -1,6 +1,7 @@
 package family
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -123,7 +124,7 @@ func (out *Conversion) gguf(c *Checkpoint, src, dst string, opts ConvertOptions)
 	out.License = license.ID
 	w := weights.GGUFOptions{DType: opts.DType, More: opts.More, Name: strings.TrimSuffix(filepath.Base(filepath.Clean(src)), ".gguf"), SplitBytes: opts.ShardBytes, Progress: opts.Progress,
 		General: []gguf.KV{{Key: "general.license", Value: license.ID}}}
-	tok, err := tokenizer.Load(c.beside(src))
+	tok, err := tokenizer.Load(cmp.Or(c.Vocabulary, c.beside(src)))
 	switch {
 	case err == nil:
 		if w.Vocabulary, err = tok.GGUF(c.Model.Info().VocabSize); err != nil {
@@ -182,6 +183,9 @@ func (out *Conversion) safetensors(c *Checkpoint, src, dst string, opts ConvertO
 	} else {
 		err = out.fromFolder(c, src, tmp, opts)
 	}
+	if err == nil && c.Vocabulary != "" {
+		err = replaceVocabulary(tmp, c.Vocabulary)
+	}
 	if err == nil {
 		err = weights.Copy(tmp, opts.content, weights.CopyOptions{DType: opts.DType, ShardBytes: opts.ShardBytes, Progress: opts.Progress})
 	}
@@ -195,6 +199,15 @@ func (out *Conversion) safetensors(c *Checkpoint, src, dst string, opts ConvertO
 		return fmt.Errorf("convert: %w", err)
 	}
 	return nil
+}
+
+// replaceVocabulary writes the tokenizer of another folder.
+func replaceVocabulary(dir, from string) error {
+	t, err := tokenizer.Load(from)
+	if err != nil {
+		return err
+	}
+	return t.Save(dir)
 }
 
 // fromFolder copies what a model folder holds besides its weights; config.json changes where the type does.

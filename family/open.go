@@ -15,6 +15,8 @@ type Checkpoint struct {
 	Model   Model
 	Config  []byte // config.json, or what a GGUF's metadata stand for
 	Weights weights.Source
+	// Vocabulary is a folder whose tokenizer is written in the place of the model's own; "": that.
+	Vocabulary string
 }
 
 // Close closes the weights.

@@ -46,7 +46,12 @@ func Merge(r *Recipe, o ExportOptions) (*family.Conversion, error) {
 			src = &coded{Source: src, as: r.codes(modules)}
 		}
 		for _, dir := range r.Model.Adapters {
-			f, err := adapter.Open(filepath.Join(r.Model.AdapterFolder, dir), c.Model)
+			dir = filepath.Join(r.Model.AdapterFolder, dir)
+			var err error
+			if src, err = grownFor(c, src, dir); err != nil {
+				return nil, r.Errorf("adapter_name_or_path", "%v", err)
+			}
+			f, err := adapter.Open(dir, c.Model)
 			if err == nil {
 				files = append(files, f)
 				src, err = f.Merge(src)

@@ -128,11 +128,31 @@ func (j *job) adapterPlan() (*adapterPlan, error) {
 	return a, nil
 }
 
+// saveNewRows has the embedding and the head trained as a whole where the vocabulary has grown and the recipe does not say
+// otherwise.
+func (j *job) saveNewRows(c *adapter.Config) error {
+	if j.vocabulary != nil && !j.IsSet("additional_target") {
+		names, err := vocabularyNames(j.source.model)
+		if err != nil {
+			return err
+		}
+		for _, n := range names {
+			module := strings.TrimSuffix(n, ".weight")
+			c.Saved = append(c.Saved, module[strings.LastIndexByte(module, '.')+1:])
+		}
+		j.say(locale.Text("additional_target: %s, whose new rows are to be learned", "additional_target：%s，其新行需要学习"), strings.Join(c.Saved, ", "))
+	}
+	return c.TieHead(j.source.model)
+}
+
 // adapterConfig is the configuration of a new adapter.
 func (j *job) adapterConfig() (*adapter.Config, error) {
 	m := &j.Method
 	c := adapter.AllLinear(m.LoraRank)
 	c.Alpha, c.Dropout, c.RSLora, c.DoRA, c.Saved, c.Base = float64(j.LoraAlpha()), m.LoraDropout, m.RSLora, m.DoRA, m.ExtraTarget, j.Model.Path
+	if err := j.saveNewRows(c); err != nil {
+		return nil, err
+	}
 	c.Targets = adapter.Names{List: m.LoraTarget}
 	viewer, sees := j.source.model.(family.Viewer)
 	if all := slices.Equal(m.LoraTarget, []string{"all"}); !all && !sees {

@@ -2,7 +2,9 @@ package recipe
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -27,6 +29,10 @@ type vocabulary struct {
 
 // rowsMultiple is what the number of rows is rounded up to, as in LLaMA-Factory.
 const rowsMultiple = 64
+
+func rowsFor(t *tokenizer.Tokenizer) int {
+	return (t.VocabSize() + rowsMultiple - 1) / rowsMultiple * rowsMultiple
+}
 
 // extend adds the recipe's tokens to the tokenizer, and rows to the model where it has too few of them.
 func (j *job) extend(t *tokenizer.Tokenizer, key string) error {
@@ -60,7 +66,7 @@ func (j *job) extend(t *tokenizer.Tokenizer, key string) error {
 	if added == 0 && !m.ResizeVocab {
 		return j.Errorf(key, "the tokenizer has %d ids and the model %d rows for them; resize_vocab: true adds rows", t.VocabSize(), rows)
 	}
-	j.vocabulary = &vocabulary{rows: (t.VocabSize() + rowsMultiple - 1) / rowsMultiple * rowsMultiple}
+	j.vocabulary = &vocabulary{rows: rowsFor(t)}
 	if err := j.vocabulary.initialise(j, t, described); err != nil {
 		return err
 	}
@@ -145,38 +151,69 @@ func below(ids []int, rows int) []int {
 
 // grow gives a model the rows of the recipe's vocabulary.
 func (j *job) grow(s *source) error {
-	old, rows := s.model.Info().VocabSize, j.vocabulary.rows
-	names, err := vocabularyNames(s.model)
-	if err != nil {
-		return err
-	}
-	sizes := map[string]any{"vocab_size": rows}
-	if bytes.Contains(s.config, []byte(`"padded_vocab_size"`)) {
-		sizes["padded_vocab_size"] = rows
-	}
-	config, err := changedConfig(s.config, sizes)
-	if err != nil {
-		return err
-	}
-	model, _, err := family.Parse(s.path, config)
-	if err == nil && model.Info().VocabSize != rows {
-		err = fmt.Errorf("the vocabulary of the %s family does not grow", model.Info().Family)
-	}
-	if err != nil {
+	old := s.model
+	var err error
+	if s.model, s.config, err = j.vocabulary.shape(s.path, old, s.config); err != nil {
 		return j.Errorf("resize_vocab", "%v", err)
 	}
-	s.config, s.model = config, model
-	if s.files == nil {
-		return nil
+	if s.files != nil {
+		s.files.Weights, err = j.vocabulary.weights(old, s.files.Weights)
 	}
-	size := weights.Resize{Old: old, New: rows, Change: j.vocabulary.noise, From: func(row int) []int {
-		if row < old {
-			return []int{row}
-		}
-		return j.vocabulary.from(row, old)
-	}}
-	s.files.Weights, err = weights.Grown(s.files.Weights, names, size)
 	return err
+}
+
+// shape is a model with the vocabulary's rows.
+func (v *vocabulary) shape(path string, m family.Model, config []byte) (family.Model, []byte, error) {
+	sizes := map[string]any{"vocab_size": v.rows}
+	if bytes.Contains(config, []byte(`"padded_vocab_size"`)) {
+		sizes["padded_vocab_size"] = v.rows
+	}
+	config, err := changedConfig(config, sizes)
+	if err != nil {
+		return nil, nil, err
+	}
+	grown, _, err := family.Parse(path, config)
+	if err == nil && grown.Info().VocabSize != v.rows {
+		err = fmt.Errorf("the vocabulary of the %s family does not grow", m.Info().Family)
+	}
+	return grown, config, err
+}
+
+// weights is the checkpoint of a model with the vocabulary's rows.
+func (v *vocabulary) weights(m family.Model, src weights.Source) (weights.Source, error) {
+	names, err := vocabularyNames(m)
+	if err != nil {
+		return nil, err
+	}
+	old := m.Info().VocabSize
+	return weights.Grown(src, names, weights.Resize{Old: old, New: v.rows, Change: v.noise, From: func(row int) []int {
+		if row < old || v.from == nil {
+			return []int{min(row, old-1)}
+		}
+		return v.from(row, old)
+	}})
+}
+
+// grownFor gives a checkpoint that is being exported the rows of an adapter whose vocabulary has outgrown it. What they
+// hold is the adapter's affair.
+func grownFor(c *family.Checkpoint, src weights.Source, dir string) (weights.Source, error) {
+	t, err := tokenizer.Load(dir)
+	if errors.Is(err, tokenizer.ErrNone) || errors.Is(err, fs.ErrNotExist) {
+		return src, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if t.VocabSize() <= c.Model.Info().VocabSize {
+		return src, nil
+	}
+	v := &vocabulary{rows: rowsFor(t)}
+	if src, err = v.weights(c.Model, src); err != nil {
+		return nil, err
+	}
+	c.Model, c.Config, err = v.shape(dir, c.Model, c.Config)
+	c.Vocabulary = dir
+	return src, err
 }
 
 // vocabularyNames are the names of a model's matrices with a row for each token.

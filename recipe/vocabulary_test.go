@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -40,6 +41,82 @@ func grownModel(t *testing.T, base string, words ...string) string {
 	dir, _ := runRecipe(t, context.Background(), append([]string{"stage=pt", "model_name_or_path=" + base, "dataset=" + story(t), "cutoff_len=32", "max_steps=1", "learning_rate=0",
 		"output_dir=" + t.TempDir()}, words...)...)
 	return dir
+}
+
+// An adapter of a model whose vocabulary has grown learns the new rows, belongs to the model when that is grown again, and
+// is merged with its vocabulary; the reference of pairs is the grown model.
+func TestGrownVocabularyInAdapters(t *testing.T) {
+	for _, tied := range []bool{false, true} {
+		t.Run(fmt.Sprint("tied ", tied), func(t *testing.T) {
+			base := tinyModel(t)
+			if tied {
+				base, _ = runRecipe(t, context.Background(), scratch("stage=pt", "dataset="+story(t), "cutoff_len=32", "max_steps=1", "output_dir="+t.TempDir())...)
+			}
+			rows := writeRows(t, preferences(8)...)
+			grown := []string{"model_name_or_path=" + base, "add_special_tokens=<pill>", "finetuning_type=lora", "dataset=" + rows, "cutoff_len=64", "per_device_train_batch_size=4"}
+			run, lines := runRecipe(t, context.Background(), append(grown, "stage=dpo", "max_steps=3", "learning_rate=1e-2", "output_dir="+t.TempDir())...)
+			if first := lines[0]["loss"].(float64); !(math.Abs(first-math.Ln2) < 1e-4) {
+				t.Errorf("the first loss is %v: policy and reference differ", first)
+			}
+			embed, n, columns := matrix(t, filepath.Join(run, "adapter_model.safetensors"), "base_model.model.model.embed_tokens.weight")
+			head, _, _ := matrix(t, filepath.Join(run, "adapter_model.safetensors"), "base_model.model.lm_head.weight")
+			if n != 4160 || slices.Equal(embed, head) != tied {
+				t.Errorf("the adapter's embedding has %d rows; it is its head: %v", n, slices.Equal(embed, head))
+			}
+			if again, _ := runRecipe(t, context.Background(), append(grown, "stage=dpo", "max_steps=1", "learning_rate=0", "adapter_name_or_path="+run, "output_dir="+t.TempDir())...); again != "" {
+				after, _, _ := matrix(t, filepath.Join(again, "adapter_model.safetensors"), "base_model.model.model.embed_tokens.weight")
+				if !slices.Equal(after, embed) {
+					t.Error("the rows changed on the way")
+				}
+			}
+			out := filepath.Join(t.TempDir(), "merged")
+			r, err := LoadExport("", []string{"model_name_or_path=" + base, "adapter_name_or_path=" + run, "export_dir=" + out})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Merge(r, ExportOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			tok, err := tokenizer.Load(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if id, ok := tok.ID("<pill>"); !ok || id != 4096 {
+				t.Errorf("the merged model's tokenizer has <pill> as %d, %v", id, ok)
+			}
+			merged, _, _ := matrix(t, filepath.Join(out, "model.safetensors"), "model.embed_tokens.weight")
+			off := 0.0
+			for i := range merged {
+				off = max(off, math.Abs(float64(merged[i]-embed[i])))
+			}
+			if len(merged) != n*columns || !(off < 0.02) { // bfloat16
+				t.Errorf("the merged rows are up to %v off the adapter's", off)
+			}
+			m, err := family.Open(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			if m.Model.Info().VocabSize != n {
+				t.Errorf("the merged config has %d rows, want %d", m.Model.Info().VocabSize, n)
+			}
+		})
+	}
+}
+
+func TestVocabularyRefuses(t *testing.T) {
+	base := tinyModel(t)
+	for _, c := range []struct{ words, want string }{
+		{"add_tokens=x1y2 quantization_bit=4 finetuning_type=lora", "quantization_bit"},
+		{"new_special_tokens_config=nowhere.yaml", "nowhere.yaml"},
+		{"init_special_tokens=desc_init add_special_tokens=<x>", "new_special_tokens_config"},
+		{"init_special_tokens=zeros", "one of noise_init"},
+	} {
+		_, err := attempt(t, "stage: pt\nfinetuning_type: full\nreport_to: none\n", append(strings.Fields(c.words), "model_name_or_path="+base, "dataset="+story(t), "output_dir="+t.TempDir())...)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: want an error with %q, got %v", c.words, c.want, err)
+		}
+	}
 }
 
 // New tokens get rows: the mean of all rows, of the rows of their old spelling or of their description's, noise on top.
