@@ -54,6 +54,8 @@ type Build struct {
 	// Random is the key of random operations, U32 [2]; nil: there are none (everything but training).
 	Random  *graph.Value
 	streams uint32 // random operations so far
+	// EmbeddingNoise, if set, is what training makes of the embeddings [B, T, D] of a row's tokens (NEFTune).
+	EmbeddingNoise func(b *Build, x *graph.Value) *graph.Value
 	// Visit, if set, is told of every module that an adapter could change.
 	Visit func(m Module)
 	// Balance gathers what routers choose; nil: nothing is asked of it.
@@ -110,7 +112,11 @@ func (b *Build) RMSNorm(l *graph.Graph, name string, x *graph.Value, eps float64
 func (b *Build) Embedding(name string, vocab, hidden int, std float64) (x, table *graph.Value) {
 	m := b.module(b.G, EmbeddingModule, b.weightSpec(name+weightSuffix, graph.Init{Std: std}, vocabAxes, vocab, hidden))
 	table = b.G.State(m.spec)
-	return b.embed(m, table), table
+	x = b.embed(m, table)
+	if b.EmbeddingNoise != nil {
+		x = b.EmbeddingNoise(b, x)
+	}
+	return x, table
 }
 
 // Add is the residual connection: x + f in x's type.

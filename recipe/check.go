@@ -27,7 +27,6 @@ var pending = map[string]string{
 	"model_revision":                "give the folder of the revision",
 	"ref_model_quantization_bit":    "leave it out",
 	"reward_model_quantization_bit": "leave it out",
-	"neftune_noise_alpha":           "leave it out",
 	"compute_accuracy":              "leave it out; eval_loss and eval_perplexity are computed",
 }
 

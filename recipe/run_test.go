@@ -302,7 +302,7 @@ func TestRunErrors(t *testing.T) {
 		{"a shape without a vocabulary", common + "model_name_or_path: smollm2-135m\ntrain_from_scratch: true\ntemplate: chatml\n", []string{"tokenizer_name_or_path"}},
 		{"no such module", common + "model_name_or_path: MODEL\ntemplate: chatml\nfinetuning_type: freeze\nfreeze_trainable_modules: attention\n", []string{"freeze_trainable_modules", "attention", "self_attn"}},
 		{"no memory", common + "model_name_or_path: MODEL\ntemplate: chatml\npacking: true\nper_device_train_batch_size: 1000000\n", []string{"memory", "per_device_train_batch_size"}},
-		{"no such feature", common + "model_name_or_path: MODEL\ntemplate: chatml\nneftune_noise_alpha: 5\n", []string{"neftune_noise_alpha", "not supported"}},
+		{"no such feature", common + "model_name_or_path: MODEL\ntemplate: chatml\nref_model_quantization_bit: 4\n", []string{"ref_model_quantization_bit", "not supported"}},
 		{"nothing scored", common + "model_name_or_path: MODEL\ntemplate: chatml\ncutoff_len: 2\n", []string{"scored"}},
 	} {
 		text := strings.Replace(c.text, "finetuning_type: full\n", "", strings.Count(c.text, "finetuning_type")-1)

@@ -12,6 +12,7 @@ import (
 	"danlu/hardware"
 	"danlu/internal/locale"
 	"danlu/internal/progress"
+	"danlu/nn"
 	"danlu/train"
 )
 
@@ -196,8 +197,21 @@ func (j *job) stepper(t training) (*train.Stepper, error) {
 		recompute = func(*graph.Node) bool { return false }
 	}
 	return train.NewStepper(train.StepConfig{Engine: j.engine, Store: t.model.store, Model: t.model.Model, Policy: t.model.policy, Objective: t.objective,
-		Updater: j.rates(j.optimizer()), Trainable: t.model.trainable, Prepare: t.model.prepare, BiasSpeed: j.Model.MoEBiasSpeed, Seed: uint64(j.Optim.Seed), Recompute: recompute,
+		Updater: j.rates(j.optimizer()), Trainable: t.model.trainable, Prepare: j.noisy(t.model.prepare), BiasSpeed: j.Model.MoEBiasSpeed, Seed: uint64(j.Optim.Seed), Recompute: recompute,
 		Accumulates: j.Optim.Accumulation > 1})
+}
+
+// noisy is prepare with neftune_noise_alpha.
+func (j *job) noisy(prepare func(b *nn.Build)) func(b *nn.Build) {
+	if j.Method.NEFTuneAlpha == nil || *j.Method.NEFTuneAlpha == 0 {
+		return prepare
+	}
+	return func(b *nn.Build) {
+		if prepare != nil {
+			prepare(b)
+		}
+		b.EmbeddingNoise = nn.NEFTune(*j.Method.NEFTuneAlpha)
+	}
 }
 
 // largest are the largest batches of training and validation (nil: there is none).
