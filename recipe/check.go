@@ -27,7 +27,6 @@ var pending = map[string]string{
 	"model_revision":                "give the folder of the revision",
 	"ref_model_quantization_bit":    "leave it out",
 	"reward_model_quantization_bit": "leave it out",
-	"compute_accuracy":              "leave it out; eval_loss and eval_perplexity are computed",
 }
 
 func (r *Recipe) checkPending() error {
@@ -394,6 +393,7 @@ func (r *Recipe) noteUnused() {
 		{stage == "distill", "teacher_model teacher_api_base distill_loss distill_temperature distill_alpha distill_beta distill_top_k"},
 		{r.Data.Objective == "infilling", "infilling_short infilling_sentence infilling_mask_ratio infilling_lambda infilling_instruction_share"},
 		{r.Packed(), "packing_strategy"},
+		{stage == "sft", "compute_accuracy"},
 		{strings.HasPrefix(r.Data.MixStrategy, "interleave"), "interleave_by"},
 	} {
 		if g.used {

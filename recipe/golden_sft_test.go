@@ -106,3 +106,22 @@ func TestNEFTune(t *testing.T) {
 		t.Errorf("validation losses %v without and %v with noise", e, f)
 	}
 }
+
+// A model that has learned its answers by heart guesses all of their tokens.
+func TestComputeAccuracy(t *testing.T) {
+	data := writeRows(t, questions(6)...)
+	_, lines := runRecipe(t, t.Context(), scratch("stage=sft", "dataset="+data, "cutoff_len=64", "per_device_train_batch_size=6", "max_steps=60", "learning_rate=5e-3",
+		"eval_dataset="+data, "eval_strategy=steps", "eval_steps=30", "per_device_eval_batch_size=4", "compute_accuracy=true", "output_dir="+t.TempDir())...)
+	var seen []float64
+	for _, l := range lines {
+		if a, ok := l["eval_accuracy"].(float64); ok {
+			seen = append(seen, a)
+			if loss := l["eval_loss"].(float64); loss < 0.05 && a != 1 || loss > 8 && a > 0.1 {
+				t.Errorf("accuracy %v at a loss of %v", a, loss)
+			}
+		}
+	}
+	if len(seen) < 2 || !(seen[len(seen)-1] > 0.9) {
+		t.Errorf("accuracies %v", seen)
+	}
+}

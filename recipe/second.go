@@ -27,6 +27,7 @@ type second struct {
 	headDir  string
 	states   []*graph.StateSpec
 	filled   func() error // called when it has its weights; nil: nothing
+	rowwise  bool         // batches are read row by row
 }
 
 // reader reads batches with the model in training.

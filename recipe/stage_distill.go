@@ -88,6 +88,7 @@ func (j *job) teacher(d *distillation) (*second, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.rowwise = d.loss.TopK > 0
 	info := t.Model.Info()
 	d.loss.TeacherSize = info.HiddenSize
 	switch {

@@ -36,7 +36,13 @@ func supervised(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
-	done, err := j.train(ctx, training{model: model, rows: rows, objective: objective})
+	t := training{model: model, rows: rows, objective: objective}
+	if j.Method.ComputeAccuracy {
+		a := j.accuracy(model)
+		defer a.close()
+		t.measure, t.beside = a.measure, []*second{a.second}
+	}
+	done, err := j.train(ctx, t)
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,8 @@ type training struct {
 	count   func(st *data.Step) float64
 	// shape says what the programs have to take of a loader's largest batch; nil: the batch itself.
 	shape func(l train.Largest) train.Largest
+	// measure is train.Options.Measure; nil: nothing more is measured.
+	measure func(ctx context.Context, x *data.Batch) (map[string]float64, int, error)
 	// completed, if set, is called when a step is done and before it is saved.
 	completed func() error
 	// beside are the models that are read while training.
@@ -159,7 +161,11 @@ func (j *job) reserved(t training, first train.Largest, eval *train.Largest) (*t
 // reserve compiles the programs that read the largest batch and adds up what they and their models take.
 func (t *training) reserve(first train.Largest) error {
 	for _, s := range t.beside {
-		bytes, err := s.Reserve(first)
+		largest := first
+		if s.rowwise {
+			largest.B = 1
+		}
+		bytes, err := s.Reserve(largest)
 		if err != nil {
 			return err
 		}
@@ -268,7 +274,7 @@ func (j *job) trainOptions(t training, s *train.Stepper) (train.Options, error) 
 		LogEvery: every(o.LoggingStrategy, o.LoggingSteps), LogFirst: o.LoggingFirstStep,
 		SaveEvery: every(o.SaveStrategy, o.SaveSteps), SaveLast: o.SaveStrategy == "steps" || o.SaveStrategy == "epoch",
 		SaveBest: o.SaveStrategy == "best", SaveOnlyModel: o.SaveOnlyModel, LoadBest: o.LoadBest,
-		EvalEvery: every(o.EvalStrategy, evalSteps), Validation: t.rows.validation,
+		EvalEvery: every(o.EvalStrategy, evalSteps), Validation: t.rows.validation, Measure: t.measure,
 		Dir: j.run.path, Replaces: j.run.staged(), TensorBoard: r.ReportsTo("tensorboard"), EventDir: o.LoggingDir, Plot: o.PlotLoss, Resume: j.run.resume,
 		SaveModel: t.model.save, LoadModel: t.model.load, Rounded: t.model.rounded,
 		Facts: map[string]any{"recipe": r.File, "stage": r.Method.Stage, "finetuning_type": r.Method.FinetuningType, "num_train_epochs": r.Optim.Epochs,

@@ -33,10 +33,12 @@ type Options struct {
 	EvalEvery   int64 // 0: never
 	EvalFirst   bool  // before the first step too
 	Validation  []Validation
-	BestMetric  string // of the evaluation's record: eval_loss by default
-	Greater     bool   // more of it is better
-	Patience    int    // the run ends after so many evaluations in a row without a better one; 0: never
-	LoadBest    bool   // at the end the best checkpoint's model takes the place of the last
+	// Measure, if set, gives further numbers of a validation batch: sums over so many rows, whose mean is reported.
+	Measure    func(ctx context.Context, x *data.Batch) (sums map[string]float64, rows int, err error)
+	BestMetric string // of the evaluation's record: eval_loss by default
+	Greater    bool   // more of it is better
+	Patience   int    // the run ends after so many evaluations in a row without a better one; 0: never
+	LoadBest   bool   // at the end the best checkpoint's model takes the place of the last
 
 	// Prepare, if set, makes what is trained on of what the loader gives: scores of a second model, answers drawn from
 	// the model, which may serve several updates. It must depend on nothing but the step, the weights and seeds, so that
@@ -508,6 +510,7 @@ func (t *trainer) evaluate(ctx context.Context, v Validation) (Record, error) {
 	}
 	start := time.Now()
 	sums, weight := map[string]float64{}, 0.0
+	measured, rows := map[string]float64{}, 0
 	steps := loader.StepsPerEpoch()
 	for i := int64(0); i < steps; i++ {
 		st, err := loader.Next()
@@ -531,6 +534,17 @@ func (t *trainer) evaluate(ctx context.Context, v Validation) (Record, error) {
 				for k, s := range r {
 					sums[k] += s
 				}
+				if t.Measure == nil {
+					continue
+				}
+				more, n, err := t.Measure(ctx, x)
+				if err != nil {
+					return nil, err
+				}
+				rows += n
+				for k, s := range more {
+					measured[k] += s
+				}
 			}
 			for k, s := range st.Report {
 				sums[k] += s * count
@@ -550,6 +564,9 @@ func (t *trainer) evaluate(ctx context.Context, v Validation) (Record, error) {
 		if k == "loss" || !math.IsNaN(s) {
 			r[prefix+k] = s / max(weight, 1)
 		}
+	}
+	for k, s := range measured {
+		r[prefix+k] = s / float64(max(rows, 1))
 	}
 	if loss, ok := r[prefix+"loss"].(float64); ok {
 		r[prefix+"perplexity"] = math.Exp(loss)
