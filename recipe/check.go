@@ -7,7 +7,7 @@ import (
 )
 
 // stagesWithout lists stages for which a key cannot be meant.
-const allButSFT = "pt rm ppo dpo kto grpo rft"
+const allButSFT = "pt rm ppo dpo kto grpo rft cloze"
 
 // finish resolves defaults that depend on other keys and refuses impossible pairs by name, before anything is read.
 func (r *Recipe) finish() error {
@@ -237,6 +237,10 @@ func (r *Recipe) checkData() error {
 		return r.Errorf("mask_history", "only goes with stage: sft, got %s", stage)
 	case r.IsSet("packing") && r.Packed() && stage != "pt" && stage != "sft" && stage != "distill":
 		return r.Errorf("packing", "only goes with stage pt, sft and distill, got %s", stage)
+	case stage == "cloze" && strings.Count(d.ClozePattern, "[MASK]") != 1:
+		return r.Errorf("cloze_pattern", "want a text with one [MASK], such as \"{prompt} It was [MASK].\", got %q", d.ClozePattern)
+	case stage == "cloze" && len(d.ClozeWords) < 2:
+		return r.Errorf("cloze_verbalizer", "want a mapping from at least two labels to words, got %d", len(d.ClozeWords))
 	case d.Objective == "infilling" && stage != "pt":
 		return r.Errorf("pretraining_objective", "infilling only goes with stage: pt, got %s", stage)
 	case d.Objective == "infilling" && r.Packed():
@@ -394,6 +398,7 @@ func (r *Recipe) noteUnused() {
 		{r.Data.Objective == "infilling", "infilling_short infilling_sentence infilling_mask_ratio infilling_lambda infilling_instruction_share"},
 		{r.Packed(), "packing_strategy"},
 		{stage == "sft", "compute_accuracy"},
+		{stage == "cloze", "cloze_pattern cloze_verbalizer"},
 		{strings.HasPrefix(r.Data.MixStrategy, "interleave"), "interleave_by"},
 	} {
 		if g.used {

@@ -66,8 +66,8 @@ func (r *Recipe) BuildOptions(attrs []*data.Attr, encoder data.Encoder, tokenize
 	if d.DefaultSystem != nil {
 		system = *d.DefaultSystem
 	}
-	opt.Fingerprint = fmt.Sprintf("%s stage=%s template=%s cutoff=%d prompt=%v history=%v packed=%v tools=%s system=%q thinking=%v,%v group=%d objective=%s split=%v", tokenizer, r.Method.Stage, d.Template,
-		d.CutoffLen, d.TrainOnPrompt, d.MaskHistory, r.Packed(), d.ToolFormat, system, d.EnableThinking == nil || *d.EnableThinking, d.PreserveThinking, d.GroupSize, d.Objective, r.Model.SplitSpecial)
+	opt.Fingerprint = fmt.Sprintf("%s stage=%s template=%s cutoff=%d prompt=%v history=%v packed=%v tools=%s system=%q thinking=%v,%v group=%d objective=%s split=%v cloze=%q%v", tokenizer, r.Method.Stage, d.Template,
+		d.CutoffLen, d.TrainOnPrompt, d.MaskHistory, r.Packed(), d.ToolFormat, system, d.EnableThinking == nil || *d.EnableThinking, d.PreserveThinking, d.GroupSize, d.Objective, r.Model.SplitSpecial, d.ClozePattern, d.ClozeWords)
 	return opt
 }
 

@@ -42,46 +42,48 @@ type Model struct {
 
 // Data says what it is trained on.
 type Data struct {
-	Template           string    `key:"template"`
-	Dataset            []string  `key:"dataset"`
-	EvalDataset        []string  `key:"eval_dataset"`
-	DatasetDir         string    `key:"dataset_dir" default:"data"`
-	MediaDir           string    `key:"media_dir"` // default: dataset_dir
-	CutoffLen          int       `key:"cutoff_len" default:"2048" min:"2"`
-	TrainOnPrompt      bool      `key:"train_on_prompt" default:"false"`
-	MaskHistory        bool      `key:"mask_history" default:"false"`
-	Streaming          bool      `key:"streaming" default:"false"`
-	MixStrategy        string    `key:"mix_strategy" default:"concat" oneof:"concat|interleave_under|interleave_over|interleave_once"`
-	InterleaveProbs    []float64 `key:"interleave_probs"`
-	InterleaveBy       string    `key:"interleave_by" default:"rows" oneof:"rows|tokens"`
-	OverwriteCache     bool      `key:"overwrite_cache" default:"false"`
-	Workers            *int      `key:"preprocessing_num_workers" min:"1"` // encoding goroutines; default: the threads
-	GroupSize          int       `key:"preprocessing_batch_size" default:"1000" min:"1"`
-	MaxSamples         *int      `key:"max_samples" min:"1"`
-	ValSize            float64   `key:"val_size" default:"0.0" min:"0"` // below 1 a share, from 1 on a number of rows
-	EvalOnEach         bool      `key:"eval_on_each_dataset" default:"false"`
-	Packing            *bool     `key:"packing"` // default: on for pt, else off
-	NeatPacking        bool      `key:"neat_packing" default:"false"`
-	PackingStrategy    string    `key:"packing_strategy" oneof:"bfd|wrapped"` // default: wrapped for pt, else bfd
-	ToolFormat         string    `key:"tool_format"`
-	DefaultSystem      *string   `key:"default_system"`
-	EnableThinking     *bool     `key:"enable_thinking" default:"true"`
-	PreserveThinking   bool      `key:"preserve_thinking" default:"false"`
-	TokenizedPath      string    `key:"tokenized_path"`
-	TextUnit           string    `key:"text_unit" oneof:"line|paragraph|document"`
-	Strict             bool      `key:"strict" default:"false"` // a malformed record stops the run
-	DisableShuffling   bool      `key:"disable_shuffling" default:"false"`
-	Objective          string    `key:"pretraining_objective" default:"causal" oneof:"causal|infilling"`
-	InfillShort        float64   `key:"infilling_short" default:"0.5" min:"0" max:"1"`
-	InfillSentence     float64   `key:"infilling_sentence" default:"0.0" min:"0" max:"1"`
-	InfillMaskRatio    float64   `key:"infilling_mask_ratio" default:"0.15" above:"0" max:"0.9"`
-	InfillLambda       float64   `key:"infilling_lambda" default:"3.0" above:"0" max:"100"`
-	InfillInstructions float64   `key:"infilling_instruction_share" default:"0.0" min:"0" max:"1"` // GLM-130B's multi-task share
+	Template           string         `key:"template"`
+	Dataset            []string       `key:"dataset"`
+	EvalDataset        []string       `key:"eval_dataset"`
+	DatasetDir         string         `key:"dataset_dir" default:"data"`
+	MediaDir           string         `key:"media_dir"` // default: dataset_dir
+	CutoffLen          int            `key:"cutoff_len" default:"2048" min:"2"`
+	TrainOnPrompt      bool           `key:"train_on_prompt" default:"false"`
+	MaskHistory        bool           `key:"mask_history" default:"false"`
+	Streaming          bool           `key:"streaming" default:"false"`
+	MixStrategy        string         `key:"mix_strategy" default:"concat" oneof:"concat|interleave_under|interleave_over|interleave_once"`
+	InterleaveProbs    []float64      `key:"interleave_probs"`
+	InterleaveBy       string         `key:"interleave_by" default:"rows" oneof:"rows|tokens"`
+	OverwriteCache     bool           `key:"overwrite_cache" default:"false"`
+	Workers            *int           `key:"preprocessing_num_workers" min:"1"` // encoding goroutines; default: the threads
+	GroupSize          int            `key:"preprocessing_batch_size" default:"1000" min:"1"`
+	MaxSamples         *int           `key:"max_samples" min:"1"`
+	ValSize            float64        `key:"val_size" default:"0.0" min:"0"` // below 1 a share, from 1 on a number of rows
+	EvalOnEach         bool           `key:"eval_on_each_dataset" default:"false"`
+	Packing            *bool          `key:"packing"` // default: on for pt, else off
+	NeatPacking        bool           `key:"neat_packing" default:"false"`
+	PackingStrategy    string         `key:"packing_strategy" oneof:"bfd|wrapped"` // default: wrapped for pt, else bfd
+	ToolFormat         string         `key:"tool_format"`
+	DefaultSystem      *string        `key:"default_system"`
+	EnableThinking     *bool          `key:"enable_thinking" default:"true"`
+	PreserveThinking   bool           `key:"preserve_thinking" default:"false"`
+	TokenizedPath      string         `key:"tokenized_path"`
+	TextUnit           string         `key:"text_unit" oneof:"line|paragraph|document"`
+	Strict             bool           `key:"strict" default:"false"` // a malformed record stops the run
+	DisableShuffling   bool           `key:"disable_shuffling" default:"false"`
+	Objective          string         `key:"pretraining_objective" default:"causal" oneof:"causal|infilling"`
+	InfillShort        float64        `key:"infilling_short" default:"0.5" min:"0" max:"1"`
+	InfillSentence     float64        `key:"infilling_sentence" default:"0.0" min:"0" max:"1"`
+	InfillMaskRatio    float64        `key:"infilling_mask_ratio" default:"0.15" above:"0" max:"0.9"`
+	InfillLambda       float64        `key:"infilling_lambda" default:"3.0" above:"0" max:"100"`
+	ClozePattern       string         `key:"cloze_pattern"`                                             // a text with [MASK]; {prompt} and {COLUMN} stand for the record's
+	ClozeWords         map[string]any `key:"cloze_verbalizer"`                                          // from labels to the words that fill the blank
+	InfillInstructions float64        `key:"infilling_instruction_share" default:"0.0" min:"0" max:"1"` // GLM-130B's multi-task share
 }
 
 // Method says which weights are trained and by which loss.
 type Method struct {
-	Stage          string   `key:"stage" default:"sft" oneof:"pt|sft|rm|ppo|dpo|kto|grpo|distill|rft"`
+	Stage          string   `key:"stage" default:"sft" oneof:"pt|sft|rm|ppo|dpo|kto|grpo|distill|rft|cloze"`
 	FinetuningType string   `key:"finetuning_type" default:"lora" oneof:"lora|freeze|full"`
 	FreezeLayers   int      `key:"freeze_trainable_layers" default:"2"`
 	FreezeModules  []string `key:"freeze_trainable_modules" default:"all"`
