@@ -17,6 +17,7 @@ import (
 
 	"danlu/chat"
 	"danlu/generate"
+	"danlu/serve/web"
 	"danlu/tokenizer"
 )
 
@@ -40,6 +41,7 @@ type Options struct {
 	Queue   int           // most replies that wait for a sequence; more are refused [128]
 	Timeout time.Duration // of one request [10 minutes]
 	Log     *slog.Logger  // a line for each request [none]
+	Runs    string        // folder whose training runs are shown [none]
 }
 
 // bodyTimeout is how long a client may take to send a request.
@@ -49,6 +51,7 @@ const bodyTimeout = 30 * time.Second
 type Server struct {
 	opts   Options
 	keys   [][sha256.Size]byte
+	origin *http.CrossOriginProtection
 	models []*Model
 	mux    *http.ServeMux
 }
@@ -67,7 +70,11 @@ func New(o Options, models ...*Model) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{opts: o, mux: http.NewServeMux()}
+	s := &Server{opts: o, mux: http.NewServeMux(), origin: http.NewCrossOriginProtection()}
+	pages, err := web.Routes(o.Runs)
+	if err != nil {
+		return nil, err
+	}
 	for _, k := range o.Keys {
 		if strings.TrimSpace(k) == "" {
 			return nil, errors.New("serve: an API key is empty")
@@ -86,11 +93,17 @@ func New(o Options, models ...*Model) (*Server, error) {
 	for _, m := range models {
 		m.sched = newScheduler(m.Runner, o.Queue)
 	}
-	s.routes()
+	s.routes(pages)
 	return s, nil
 }
 
-func (s *Server) routes() {
+func (s *Server) routes(pages []web.Route) {
+	for _, p := range pages {
+		s.handle(p.Pattern, p.Guarded, func(w http.ResponseWriter, q *http.Request) *apiError {
+			p.Handler(w, q)
+			return nil
+		})
+	}
 	s.handle("GET /health", false, func(w http.ResponseWriter, _ *http.Request) *apiError {
 		writeJSON(w, map[string]string{"status": "ok"})
 		return nil
@@ -201,6 +214,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 // handle adds an endpoint.
 func (s *Server) handle(pattern string, guarded bool, f func(http.ResponseWriter, *http.Request) *apiError) {
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, q *http.Request) {
+		if err := s.origin.Check(q); err != nil { // a page of another site has no business here
+			fault(http.StatusForbidden, invalidRequest, "cross_origin", "%v", err).write(w)
+			return
+		}
 		if guarded && !s.admits(q) {
 			e := fault(http.StatusUnauthorized, authentication, "invalid_api_key", "missing or wrong API key; send it as Authorization: Bearer KEY")
 			w.Header().Set("WWW-Authenticate", "Bearer")
@@ -259,10 +276,28 @@ type card struct {
 	Created int64  `json:"created"`
 	Owner   string `json:"owned_by"`
 	Context int    `json:"max_model_len"`
+	// Abilities are what a client can ask of the model: chat, tools, thinking.
+	Abilities []string `json:"capabilities"`
 }
 
 func (m *Model) card() card {
-	return card{m.ID, "model", m.Created.Unix(), "danlu", m.Runner.Context()}
+	return card{m.ID, "model", m.Created.Unix(), "danlu", m.Runner.Context(), m.abilities()}
+}
+
+func (m *Model) abilities() []string {
+	can := []string{"completion"}
+	if m.Dialect == nil {
+		return can
+	}
+	can = append(can, "chat")
+	speech := m.Dialect.Speech()
+	if speech.Calls() != "" {
+		can = append(can, "tools")
+	}
+	if speech.Think[0] != "" {
+		can = append(can, "thinking")
+	}
+	return can
 }
 
 func (s *Server) list(w http.ResponseWriter, _ *http.Request) *apiError {

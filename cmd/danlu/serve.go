@@ -41,10 +41,10 @@ func newServe(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve MODEL...",
 		Short: locale.Text("Answer requests over HTTP in the shape of OpenAI's API", "以 OpenAI 接口提供 HTTP 服务"),
-		Long: locale.Text(`Answers /v1/chat/completions, /v1/completions, /v1/models and /health. All replies in work are extended together.
+		Long: locale.Text(`Answers /v1/chat/completions, /v1/completions, /v1/models and /health, and shows pages at / (chat), /runs and /plan. All replies in work are extended together.
 Ctrl-C takes no more requests and lets running replies end; a second one ends at once.
 API keys may also come from the environment: DANLU_API_KEY.`,
-			`提供 /v1/chat/completions、/v1/completions、/v1/models 和 /health。所有进行中的回答在同一批次里一起推进。
+			`提供 /v1/chat/completions、/v1/completions、/v1/models 和 /health，以及网页 /（对话）、/runs（训练）和 /plan（规划）。所有进行中的回答在同一批次里一起推进。
 Ctrl-C 停止接收新请求并等待进行中的回答结束；再按一次立即退出。
 API 密钥也可由环境变量 DANLU_API_KEY 给出。`),
 		Example: "  danlu serve model.gguf\n  danlu serve qwen-folder --port 9000 --api-key secret\n  danlu serve a.gguf b.gguf --served-model-name small --served-model-name large",
@@ -66,6 +66,7 @@ API 密钥也可由环境变量 DANLU_API_KEY 给出。`),
 	f.Int64Var(&s.options.MaxBody, "max-body", 8<<20, locale.Text("most bytes of a request", "请求体最大字节数"))
 	f.IntVar(&s.options.Queue, "queue", 128, locale.Text("replies that may wait; further requests get status 429", "可排队的回答数；超出返回 429"))
 	f.DurationVar(&s.options.Timeout, "timeout", 10*time.Minute, locale.Text("most time of a request", "单个请求的最长时间"))
+	f.StringVar(&s.options.Runs, "runs", "", locale.Text("folder whose training runs the page /runs follows", "/runs 页面所跟踪的训练目录"))
 	s.how.flags(f)
 	f.StringVar(&o.engine, "engine", "cpu", engineUsage())
 	return cmd
