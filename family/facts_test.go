@@ -64,6 +64,7 @@ func TestGoldenModelFacts(t *testing.T) {
 func TestPresets(t *testing.T) {
 	sizes := map[string]int64{
 		"llama-2-34b": 33743970304, "yi-1.5-6b": 6061035520, "yi-1.5-9b": 8829407232, "yi-1.5-34b": 34388917248, "codegeex2-6b": 6243584000, "smollm2-135m": 134515008,
+		"llama-3.2-1b": 1235814400, "llama-3.2-3b": 3212749824, "qwq-32b": 32763876352,
 	}
 	for _, name := range Presets() {
 		m, _, err := Preset(name)

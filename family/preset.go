@@ -11,7 +11,7 @@ import (
 var presets embed.FS
 
 // aliases are other names of presets.
-var aliases = map[string]string{"llama-33b": "llama-30b"}
+var aliases = map[string]string{"llama-33b": "llama-30b", "llama-3.3-70b": "llama-3.1-70b", "deepseek-r1": "deepseek-v3"}
 
 // Presets lists the names of the built-in shapes, sorted.
 func Presets() []string {
