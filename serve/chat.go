@@ -129,32 +129,41 @@ func (s *Server) chat(w http.ResponseWriter, q *http.Request) *apiError {
 	if e != nil {
 		return e
 	}
+	r, prompts, e := s.conversing(f)
+	if e != nil {
+		return e
+	}
+	return s.answer(w, q, r, prompts, &talk{map[int]int{}})
+}
+
+// conversing reads a request for an answer to a conversation.
+func (s *Server) conversing(f *fields) (*request, []prompt, *apiError) {
 	r := s.common(f)
 	if f.err != nil {
-		return f.err
+		return nil, nil, f.err
 	}
 	if r.model.Dialect == nil {
-		return fault(http.StatusBadRequest, invalidRequest, "no_chat_template", "the model %q has no chat template: use /v1/completions, or start the server with --template", r.model.ID)
+		return nil, nil, fault(http.StatusBadRequest, invalidRequest, "no_chat_template", "the model %q has no chat template: use /v1/completions, or start the server with --template", r.model.ID)
 	}
 	speech := r.model.Dialect.Speech()
 	r.logprobs(f)
 	c, e := conversation(f, speech)
 	if e != nil {
-		return e
+		return nil, nil, e
 	}
 	thinking(f, c, r.model.Dialect, speech)
 	r.thinkingBudget(f, speech)
 	f.only("response_format", "this server cannot enforce a format", `{"type":"text"}`)
 	f.only("parallel_tool_calls", "this server cannot hold a model to one call", "true")
 	if e := f.done(); e != nil {
-		return e
+		return nil, nil, e
 	}
 	p, err := r.model.Dialect.Prompt(c)
 	if err != nil {
-		return badField("messages", "%v", err)
+		return nil, nil, badField("messages", "%v", err)
 	}
 	if e := r.fits("messages", p.IDs); e != nil {
-		return e
+		return nil, nil, e
 	}
 	ends, words := r.model.Dialect.Stop()
 	if !r.unended {
@@ -163,7 +172,7 @@ func (s *Server) chat(w http.ResponseWriter, q *http.Request) *apiError {
 	r.stops = slices.Concat(r.stops, words)
 	parser := func() *chat.Parser { return speech.Parser(speech.Opened(p.Text), c.Tools) }
 	one := prompt{ids: p.IDs, parser: parser, keep: speech.Keep(r.model.Tokenizer), closing: r.model.Tokenizer.Encode(speech.Think[1], tokenizer.Options{ParseSpecial: true})}
-	return s.answer(w, q, r, []prompt{one}, &talk{map[int]int{}})
+	return r, []prompt{one}, nil
 }
 
 // maxThinking is the largest budget of thoughts that Qwen3's service takes.

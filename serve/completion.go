@@ -41,6 +41,17 @@ type completion struct {
 
 // answer runs a request and writes what comes of it.
 func (s *Server) answer(w http.ResponseWriter, q *http.Request, r *request, prompts []prompt, look shape) *apiError {
+	return s.work(q, r, prompts, func(ctx context.Context, out *feed, replies []*reply) *apiError {
+		head := completion{ID: look.id() + newID(), Object: look.kind(r.stream), Created: time.Now().Unix(), Model: r.model.ID}
+		if r.stream {
+			return s.stream(w, ctx, r, out, replies, prompts, head, look)
+		}
+		return s.collect(w, ctx, r, out, replies, prompts, head, look)
+	})
+}
+
+// work puts a request in work, lets write tell what comes of it, and notes it for the log.
+func (s *Server) work(q *http.Request, r *request, prompts []prompt, write func(ctx context.Context, out *feed, replies []*reply) *apiError) *apiError {
 	ctx, cancel := context.WithTimeout(q.Context(), s.opts.Timeout)
 	defer cancel()
 	out, replies, err := s.start(ctx, r, prompts)
@@ -52,14 +63,9 @@ func (s *Server) answer(w http.ResponseWriter, q *http.Request, r *request, prom
 	case err != nil:
 		return fault(http.StatusInternalServerError, serverError, "", "%v", err)
 	}
-	head := completion{ID: look.id() + newID(), Object: look.kind(r.stream), Created: time.Now().Unix(), Model: r.model.ID}
 	note := noted(q)
 	note.model = r.model.ID
-	write := s.collect
-	if r.stream {
-		write = s.stream
-	}
-	e := write(w, ctx, r, out, replies, prompts, head, look)
+	e := write(ctx, out, replies)
 	u := count(prompts, replies)
 	note.gone = slices.ContainsFunc(replies, func(a *reply) bool { return a.job.stop == generate.StopCancel })
 	note.prompt, note.completion = u.Prompt, u.Completion
@@ -207,6 +213,15 @@ func (s *Server) completions(w http.ResponseWriter, q *http.Request) *apiError {
 	if e != nil {
 		return e
 	}
+	r, prompts, e := s.continuing(f)
+	if e != nil {
+		return e
+	}
+	return s.answer(w, q, r, prompts, &plain{map[int]int{}})
+}
+
+// continuing reads a request for the continuation of texts.
+func (s *Server) continuing(f *fields) (*request, []prompt, *apiError) {
 	r := s.common(f)
 	f.int("logprobs", 0, maxTop, &r.probs)
 	f.only("echo", "this server cannot repeat the prompt", "false")
@@ -215,19 +230,19 @@ func (s *Server) completions(w http.ResponseWriter, q *http.Request) *apiError {
 		f.fail(badField("prompt", "is missing"))
 	}
 	if f.err != nil {
-		return f.err
+		return nil, nil, f.err
 	}
 	if _, given := f.raw["best_of"]; given {
 		f.only("best_of", "this server ranks no replies", "1")
 	}
 	if e := f.done(); e != nil {
-		return e
+		return nil, nil, e
 	}
 	prompts, e := r.texts(raw)
 	if e != nil {
-		return e
+		return nil, nil, e
 	}
-	return s.answer(w, q, r, prompts, &plain{map[int]int{}})
+	return r, prompts, nil
 }
 
 // maxPrompts is the most prompts of one request.
