@@ -22,12 +22,15 @@ type answering struct {
 	sampler *Sampler
 	seen    []int32 // prompt and answer
 	logits  []float32
+	token   Token // the newest; its LogProb for requests that ask for it
+	told    bool  // the request's Token has ended the answer
 	err     error
 }
 
 // Batch answers many requests, with as many in work at a time as the runner holds sequences: a new one starts where one
-// ends, and every pass extends all of them. An answer depends on its own request and the weights only. done, if set, is
-// told of each answer as it ends. Requests' callbacks are not called.
+// ends and the cache has room for another, and every pass extends all of them. Prompts share what they begin with. An
+// answer depends on its own request and the weights only. done, if set, is told of each answer as it ends. Of requests'
+// callbacks only Token is called.
 func (r *Runner) Batch(ctx context.Context, requests []Request, done func(i int, a Answer)) ([]Answer, error) {
 	answers := make([]Answer, len(requests))
 	for i := range requests {
@@ -44,17 +47,17 @@ func (r *Runner) Batch(ctx context.Context, requests []Request, done func(i int,
 			r.Close(a.seq)
 		}
 	}()
+	scope := r.Scope()
 	for next := 0; next < len(requests) || len(live) > 0; {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		for next < len(requests) && len(live) < r.opts.Sequences {
-			seq, err := r.Open()
+		for next < len(requests) && r.admits(live, &requests[next], scope) {
+			a, err := r.answering(next, &requests[next], scope)
 			if err != nil {
 				return nil, err
 			}
-			seq.Pictures = requests[next].Pictures
-			live = append(live, &answering{at: next, req: &requests[next], seq: seq, sampler: NewSampler(requests[next].Sampling), seen: slices.Clone(requests[next].Prompt)})
+			live = append(live, a)
 			next++
 		}
 		if err := r.advance(ctx, live); err != nil {
@@ -78,6 +81,46 @@ func (r *Runner) Batch(ctx context.Context, requests []Request, done func(i int,
 		})
 	}
 	return answers, nil
+}
+
+// answering opens a sequence for a request, with what the cache holds of its prompt.
+func (r *Runner) answering(at int, req *Request, scope string) (*answering, error) {
+	seq, err := r.Open()
+	if err != nil {
+		return nil, err
+	}
+	seq.Pictures = req.Pictures
+	a := &answering{at: at, req: req, seq: seq, sampler: NewSampler(req.Sampling), seen: slices.Clone(req.Prompt)}
+	r.Next(seq, a.seen, 0) // finds the prefix
+	r.Adopt(seq, a.seen, scope)
+	return a, nil
+}
+
+// admits reports whether there is a sequence and room in the cache for a request, and nobody in work is just reading what
+// it begins with.
+func (r *Runner) admits(live []*answering, req *Request, scope string) bool {
+	if len(live) == 0 {
+		return true
+	}
+	need := r.Pages(r.longest(req))
+	for _, a := range live {
+		need += r.Pages(r.longest(a.req))
+	}
+	if len(live) == r.opts.Sequences || need > r.opts.Pages {
+		return false
+	}
+	cached := r.Cached(req.Prompt, scope)
+	return !slices.ContainsFunc(live, func(a *answering) bool {
+		return len(a.seq.IDs) < len(a.req.Prompt) && r.Shareable(a.req.Prompt, req.Prompt) > cached
+	})
+}
+
+// longest is the number of tokens that a request can come to.
+func (r *Runner) longest(req *Request) int {
+	if req.MaxNew == 0 {
+		return r.opts.Context
+	}
+	return min(len(req.Prompt)+req.MaxNew, r.opts.Context)
 }
 
 // advance runs one pass and draws a token for every sequence that has read all of its own.
@@ -104,14 +147,26 @@ func (r *Runner) advance(ctx context.Context, live []*answering) error {
 		a.logits = logits[i]
 	}
 	inParallel(len(drawing), func(i int) { drawing[i].draw() })
+	for _, a := range drawing {
+		if len(a.seen) == len(a.req.Prompt)+1 { // the prompt is read
+			r.Share(a.seq)
+		}
+		if a.err == nil && a.req.Token != nil && !slices.Contains(a.req.End, a.token.ID) {
+			a.told = a.req.Token(a.token)
+		}
+	}
 	return nil
 }
 
 // draw samples the next token.
 func (a *answering) draw() {
-	id, err := a.sampler.Next(a.logits, a.seen, a.req.Allowed)
-	a.err, a.logits = err, nil
-	a.seen = append(a.seen, id)
+	if a.req.Token != nil {
+		a.token, a.err = a.sampler.token(a.logits, a.seen, a.req.Allowed)
+	} else {
+		a.token.ID, a.err = a.sampler.Next(a.logits, a.seen, a.req.Allowed)
+	}
+	a.logits = nil
+	a.seen = append(a.seen, a.token.ID)
 }
 
 // stop says why the answer has ended, "" when it has not.
@@ -120,7 +175,7 @@ func (a *answering) stop(context int) Stop {
 	switch {
 	case n == 0 || len(a.seq.IDs) < len(a.seen)-1: // what was seen is still being read
 		return ""
-	case slices.Contains(a.req.End, a.seen[len(a.seen)-1]):
+	case a.told || slices.Contains(a.req.End, a.token.ID):
 		return StopEnd
 	case a.req.MaxNew > 0 && n >= a.req.MaxNew:
 		return StopLength

@@ -3,6 +3,7 @@ package generate
 import (
 	"container/list"
 	"encoding/binary"
+	"strconv"
 )
 
 // sharing is what a runner knows of the texts in its cache: a tree whose nodes are full pages, each below the page of the
@@ -10,9 +11,10 @@ import (
 // can take over pages that another one wrote. Pages without a user stay until their room is needed, the least recently
 // used first.
 type sharing struct {
-	on    bool             // the model's keys and values do not depend on how the text goes on
-	roots map[string]*page // by scope
-	idle  *list.List       // pages without a user, the one to go next in front
+	on     bool             // the model's keys and values do not depend on how the text goes on
+	roots  map[string]*page // by scope
+	idle   *list.List       // pages without a user, the one to go next in front
+	scopes int              // that Scope has named
 }
 
 // page is a full page of the cache.
@@ -38,6 +40,16 @@ func spell(ids []int32) string {
 	}
 	return string(b)
 }
+
+// Scope is a scope that no text has been in: of texts that share their beginnings with each other alone, as those of one
+// state of weights that are trained.
+func (r *Runner) Scope() string {
+	r.sharing.scopes++
+	return "scope " + strconv.Itoa(r.sharing.scopes)
+}
+
+// Shares reports whether texts of this model can share their beginnings, whatever they go on with.
+func (r *Runner) Shares() bool { return r.sharing.on }
 
 // Cached is the number of text's first tokens, its last one excluded, that Adopt would find.
 func (r *Runner) Cached(text []int32, scope string) int {

@@ -43,6 +43,7 @@ type Runner struct {
 	slots   []bool // rows of the page table in use
 	in      inputs
 	rows    []float32 // hidden rows gathered for the head
+	read    int64     // tokens of all passes
 }
 
 // inputs are the body's inputs, reused between passes.
@@ -204,6 +205,12 @@ func (r *Runner) Room() int { return (len(r.free) + r.sharing.idle.Len()) * r.op
 // Capacity is the number of tokens that all pages of the cache take.
 func (r *Runner) Capacity() int { return r.opts.Pages * r.opts.PageLen }
 
+// Pages is the number of the cache's pages that so many tokens of one text take.
+func (r *Runner) Pages(tokens int) int { return (tokens + r.opts.PageLen - 1) / r.opts.PageLen }
+
+// Read is the number of tokens that went through the model.
+func (r *Runner) Read() int64 { return r.read }
+
 // Info is the model's.
 func (r *Runner) Info() family.Info { return r.model.Info() }
 
@@ -290,6 +297,7 @@ func (r *Runner) Run(ctx context.Context, work []Work) ([][]float32, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.read += int64(n)
 	for _, w := range work {
 		w.Sequence.IDs = append(w.Sequence.IDs, w.IDs...)
 	}

@@ -64,24 +64,16 @@ func (r *Runner) Generate(ctx context.Context, s *Sequence, req Request) (Result
 			res.Stop = StopCancel
 			return res, nil
 		}
-		lse := logSumExp(logits)
-		raw := func(id int32) float64 { return float64(logits[id]) }
-		var before []float32
-		if !sampler.plain() {
-			before = slices.Clone(logits)
-			raw = func(id int32) float64 { return float64(before[id]) }
-		}
-		id, err := sampler.Next(logits, seen, req.Allowed)
+		t, err := sampler.token(logits, seen, req.Allowed)
 		if err != nil {
 			return res, err
 		}
-		if slices.Contains(req.End, id) {
+		if slices.Contains(req.End, t.ID) {
 			res.Stop = StopEnd
 			return res, nil
 		}
-		t := Token{ID: id, LogProb: raw(id) - lse}
 		res.Tokens = append(res.Tokens, t)
-		seen = append(seen, id)
+		seen = append(seen, t.ID)
 		if req.Token != nil && req.Token(t) {
 			res.Stop = StopEnd
 			return res, nil
@@ -149,6 +141,19 @@ func (r *Runner) prefill(ctx context.Context, s *Sequence, req Request, text []i
 			return out[0], nil
 		}
 	}
+}
+
+// token chooses the next token and says how likely it was before the processors.
+func (s *Sampler) token(logits []float32, seen []int32, allowed func(id int32) bool) (Token, error) {
+	lse, raw := logSumExp(logits), logits
+	if !s.plain() {
+		raw = slices.Clone(logits)
+	}
+	id, err := s.Next(logits, seen, allowed)
+	if err != nil {
+		return Token{}, err
+	}
+	return Token{ID: id, LogProb: float64(raw[id]) - lse}, nil
 }
 
 func logSumExp(x []float32) float64 { return float64(kernel.LogSumExp(x)) }
