@@ -30,8 +30,17 @@ type Model struct {
 	Runner    *generate.Runner
 	Sampling  generate.Sampling // where a request says nothing
 	End       []int32           // tokens that end a text
+	Files     Files
 
 	sched *scheduler
+}
+
+// Files are facts of the files that a model came from.
+type Files struct {
+	Format     string // gguf or safetensors
+	Bytes      int64  // of all weights
+	Parameters int64
+	Storage    string // the type in which most of them are kept
 }
 
 // Options of a Server. Zero values stand for the defaults in brackets.
@@ -115,6 +124,12 @@ func (s *Server) routes(pages []web.Route) {
 	s.handle("POST /tokenize", true, s.tokenize)
 	s.handle("POST /detokenize", true, s.detokenize)
 	s.handle("GET /metrics", true, s.metrics)
+	s.ollama("POST /api/chat", s.ollamaChat)
+	s.ollama("POST /api/generate", s.ollamaGenerate)
+	s.ollama("GET /api/tags", s.ollamaTags)
+	s.ollama("GET /api/ps", s.ollamaRunning)
+	s.ollama("POST /api/show", s.ollamaShow)
+	s.ollama("GET /api/version", s.ollamaVersion)
 	s.handle("/", false, func(_ http.ResponseWriter, q *http.Request) *apiError {
 		return fault(http.StatusNotFound, invalidRequest, "unknown_url", "no such endpoint: %s %s", q.Method, q.URL.Path)
 	})

@@ -17,11 +17,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"danlu/chat"
+	"danlu/dtype"
 	"danlu/engine"
 	"danlu/generate"
 	"danlu/hub"
 	"danlu/internal/locale"
 	"danlu/serve"
+	"danlu/weights"
 )
 
 func init() { verbs = append(verbs, newServe) }
@@ -172,6 +174,9 @@ func (s *serveFlags) open(path string, eng engine.Engine, quiet bool) (*serve.Mo
 func (s *serveFlags) load(path string, m *opened, eng engine.Engine, quiet bool) (_ *serve.Model, shut func(), err error) {
 	info := m.model.Info()
 	out := &serve.Model{Created: time.Now()}
+	if out.Files, err = filesOf(m.source); err != nil {
+		return nil, nil, err
+	}
 	if st, err := os.Stat(path); err == nil {
 		out.Created = st.ModTime()
 	}
@@ -201,6 +206,31 @@ func (s *serveFlags) load(path string, m *opened, eng engine.Engine, quiet bool)
 	opts.Pages = (tokens + opts.PageLen - 1) / opts.PageLen
 	out.Runner, shut, err = s.how.runner(m, eng, quiet, opts)
 	return out, shut, err
+}
+
+// filesOf sums up a checkpoint's tensors.
+func filesOf(src weights.Source) (serve.Files, error) {
+	f := serve.Files{Format: "safetensors"}
+	if strings.HasSuffix(src.Path(), ".gguf") {
+		f.Format = "gguf"
+	}
+	kept, most := map[dtype.DType]int64{}, int64(0)
+	for _, name := range src.Names() {
+		d, shape, err := src.Describe(name)
+		if err != nil {
+			return f, err
+		}
+		n := int64(1)
+		for _, x := range shape {
+			n *= int64(x)
+		}
+		bytes := int64(d.Bytes(int(n)))
+		f.Parameters, f.Bytes = f.Parameters+n, f.Bytes+bytes
+		if kept[d] += bytes; kept[d] > most {
+			f.Storage, most = strings.ToUpper(d.String()), kept[d]
+		}
+	}
+	return f, nil
 }
 
 // modelID is a model's name in the API: ORG/NAME as it is, the last part of a path without the file type.
