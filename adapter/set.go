@@ -167,11 +167,16 @@ func (c *Config) inLayers(name string) bool {
 	return false
 }
 
-// Saves reports whether the module called name is trained as a whole and stored beside the adapter (modules_to_save).
+// Saves reports whether the module called name is trained as a whole and stored beside the adapter (modules_to_save), by
+// itself or within a module that is: as in PEFT, one whose path ends with the letters of an entry ("norm" means
+// "input_layernorm" too).
 func (c *Config) Saves(name string) bool {
-	return slices.ContainsFunc(c.Saved, func(x string) bool {
-		return name == x || strings.HasSuffix(name, "."+x) || strings.Contains("."+name, "."+x+".")
-	})
+	for path := name; path != ""; path = moduleOf(path) {
+		if slices.ContainsFunc(c.Saved, func(x string) bool { return strings.HasSuffix(path, x) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // checkNames refuses names that mean nothing in the model: a misspelt one would train less than was asked for.

@@ -153,7 +153,8 @@ func (r *reinforced) close() {
 
 // shape is the largest micro-batch of answers.
 func (r *reinforced) shape(l train.Largest) train.Largest {
-	return train.Largest{B: r.job.Optim.BatchSize, T: r.rollouts.widest(), P: l.P}
+	l.B, l.T = r.job.Optim.BatchSize, r.rollouts.widest()
+	return l
 }
 
 // experience is a step's answers with their rewards, prompt by prompt.

@@ -52,7 +52,7 @@ func rejectionSampling(ctx context.Context, j *job) error {
 func (r *reinforced) load() error {
 	j := r.job
 	t := training{model: r.model, rows: r.rows, beside: r.judges.beside(), more: r.rollouts.Memory()}
-	if err := t.reserve(train.Largest{B: j.Optim.BatchSize, T: r.rollouts.widest(), P: r.model.Info().PositionRows}); err != nil {
+	if err := t.reserve(r.shape(train.Largest{P: r.model.Info().PositionRows, Prefix: r.rows.prefix})); err != nil {
 		return err
 	}
 	if err := j.fits(j.measure(t, 0), func(int64) string { return "use a smaller model or a smaller max_completion_length" }); err != nil {

@@ -37,6 +37,9 @@ func supervised(ctx context.Context, j *job) error {
 		return err
 	}
 	t := training{model: model, rows: rows, objective: objective}
+	if j.Method.ComputeAccuracy && j.pictures != nil {
+		return j.Errorf("compute_accuracy", "does not go with pictures; eval_loss is measured")
+	}
 	if j.Method.ComputeAccuracy {
 		a := j.accuracy(model)
 		defer a.close()

@@ -5,6 +5,7 @@
 #   PEER_SCRIPT  its benchmark: SCRIPT MODEL BATCH SEQ MODE THREADS prints a line of JSON with tokens_per_s and
 #                peak_rss_bytes; MODE is fp32 or bf16, or, from the environment, PEER_MODE
 #   DANLU        the program (default: built from this tree)
+#   DANLU_FLAGS  further flags of danlu bench train
 #   PAIRS        pairs of runs (default 5)      THREADS  threads of each (default 2)      STEPS  timed steps (default 5)
 #
 # usage: bench_train.sh MODEL:BATCH:SEQ:DTYPE...     e.g. smollm2-135m:2:512:bf16 stories15m-v4k:8:256:bf16
@@ -26,7 +27,7 @@ for item in "$@"; do
 	mode=${PEER_MODE:-${dtype/f32/fp32}}
 	: >"$work/pairs"
 	for _ in $(seq "${PAIRS:-5}"); do
-		own=$("$DANLU" bench train "$model" --batch "$batch" --seq "$seq" --dtype "$dtype" --steps "${STEPS:-5}" --threads "$threads" --json)
+		own=$("$DANLU" bench train "$model" --batch "$batch" --seq "$seq" --dtype "$dtype" --steps "${STEPS:-5}" --threads "$threads" ${DANLU_FLAGS:-} --json)
 		peer=$("$python" "$script" "$model" "$batch" "$seq" "$mode" "$threads" 2>/dev/null | tail -n 1)
 		printf '[%s, %s]\n' "$own" "$peer" >>"$work/pairs"
 	done

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -86,6 +87,7 @@ func newBenchTrain(o *options) *cobra.Command {
 				if lora, err = adapter.Resolve(adapter.AllLinear(rank), m); err != nil {
 					return err
 				}
+				frozen = cmp.Or(frozen, precision) // as danlu train keeps them
 				kept, err := dtype.Parse(frozen)
 				if err != nil {
 					return fmt.Errorf("--frozen: %w", err)
@@ -142,7 +144,7 @@ func newBenchTrain(o *options) *cobra.Command {
 	f.IntVar(&seq, "seq", 512, locale.Text("tokens of a sequence", "每条序列的 token 数"))
 	f.IntVar(&steps, "steps", 5, locale.Text("timed steps, after 2 to warm up", "计时步数（预热 2 步之后）"))
 	f.IntVar(&rank, "lora", 0, locale.Text("train LoRA adapters of this rank on all linear layers; 0: all weights", "在所有线性层上训练此秩的 LoRA 适配器；0 表示训练全部权重"))
-	f.StringVar(&frozen, "frozen", "f32", locale.Text("with --lora: how linear layers are kept: f32, bf16, nf4 or nf4_double", "配合 --lora：线性层的存储类型 f32、bf16、nf4 或 nf4_double"))
+	f.StringVar(&frozen, "frozen", "", locale.Text("with --lora: how linear layers are kept: f32, bf16, nf4 or nf4_double; default: as --dtype", "配合 --lora：线性层的存储类型 f32、bf16、nf4 或 nf4_double；默认同 --dtype"))
 	f.StringVar(&precision, "dtype", "bf16", locale.Text("compute in f32 or bf16", "以 f32 或 bf16 计算"))
 	f.StringVar(&o.engine, "engine", "cpu", engineUsage())
 	f.BoolVar(&o.json, "json", false, locale.Text("print JSON", "输出 JSON"))
