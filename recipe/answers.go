@@ -161,7 +161,11 @@ func (r *rows) questionsAt(set *data.Set, from, to int64) ([]question, error) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, r.question(s))
+		q, err := newQuestion(s)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, q)
 	}
 	return list, nil
 }

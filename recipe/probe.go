@@ -93,11 +93,7 @@ func (j *job) mark(ctx context.Context) (*Mark, error) {
 				m.Finished++
 			}
 			if q := asked[i/each]; len(m.Samples) < shownSamples && i%each == 0 {
-				c, err := q.conversation(a.text)
-				if err != nil {
-					return nil, err
-				}
-				m.Samples = append(m.Samples, Sampled{c.Messages[len(c.Messages)-2].Content, a.text, e.total[i]})
+				m.Samples = append(m.Samples, Sampled{q.text, a.text, e.total[i]})
 			}
 		}
 		answers += len(e.answers)

@@ -237,19 +237,32 @@ func (r *rows) questions(st *data.Step) ([]question, error) {
 			if err != nil {
 				return nil, err
 			}
-			list = append(list, r.question(s))
+			q, err := newQuestion(s)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, q)
 		}
 	}
 	return list, nil
 }
 
-func (r *rows) question(s *data.Sample) question {
+// newQuestion is a prompt as questionEncoder made it. Its text is what was asked last, without what the template writes
+// around it: rewards look at its language.
+func newQuestion(s *data.Sample) (question, error) {
 	q := question{ids: s.Sequences[0].IDs, extra: maps.Clone(s.Extra), where: fmt.Sprintf("%s:%d", s.File, s.Line)}
-	q.text = r.decode(q.ids)
+	c, err := q.conversation("")
+	if err != nil {
+		return q, err
+	}
+	if len(c.Messages) < 2 {
+		return q, fmt.Errorf("recipe: %s: the record asks nothing", q.where)
+	}
+	q.text = c.Messages[len(c.Messages)-2].Content
 	for _, name := range goldColumns {
 		if q.gold = s.Extra[name]; q.gold != "" {
 			break
 		}
 	}
-	return q
+	return q, nil
 }

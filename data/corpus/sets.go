@@ -122,12 +122,12 @@ func talk(s Split, i uint64) any {
 	return map[string][]message{"messages": said}
 }
 
-// mixedThought is a thought, every fourth in the other language than the question: a model that learns from such
+// mixedThought is a thought, every eighth in the other language than the question: a model that learns from such
 // examples mixes languages.
 func mixedThought(s Split, i uint64) any {
 	p := problem(s, i)
 	a := thought(p)
-	if i/2%4 == 3 {
+	if i/2%8 == 7 {
 		a.Output = thought(NewProblem(Chinese-Lang(i%2), p.A, p.B)).Output
 	}
 	return a
