@@ -29,6 +29,7 @@ type Llama struct {
 	Std              float64
 	SlidingWindow    int // 0: none
 	FullLayers       int // the first layers, which have no window
+	DualChunk        *nn.DualChunk
 }
 
 func newLlama(c *Config) (Model, error) {
@@ -111,6 +112,10 @@ func (m *Llama) decoder(b *nn.Build, x *graph.Value) *graph.Value {
 func (m *Llama) layers(b *nn.Build, x, cos, sin *graph.Value, from, to, window int) *graph.Value {
 	attention := nn.SelfAttention{Name: "self_attn", Heads: m.NumHeads, KVHeads: m.NumKVHeads, HeadDim: m.HeadDim, QKVBias: m.QKVBias,
 		OutBias: m.OutBias, Window: window, Std: m.Std, Cos: cos, Sin: sin}
+	if m.DualChunk != nil {
+		m.DualChunk.CheckCache(b)
+		attention.Dual = m.DualChunk.Tables(b, m.Rope)
+	}
 	if m.QKNorm {
 		attention.QKNormEps = m.NormEps
 	}

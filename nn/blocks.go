@@ -22,6 +22,7 @@ type SelfAttention struct {
 	Std              float64
 	Cos, Sin         *graph.Value // nil: no rotation
 	Interleaved      bool
+	Dual             *DualTables // instead of Cos and Sin, where texts have several chunks; nil: they have one
 }
 
 // Build adds the block: x [B, T, D] → [B, T, D].
@@ -31,10 +32,15 @@ func (p SelfAttention) Build(b *Build, l *graph.Graph, x *graph.Value) *graph.Va
 		q = b.RMSNorm(l, p.Name+".q_norm", q, p.QKNormEps)
 		k = b.RMSNorm(l, p.Name+".k_norm", k, p.QKNormEps)
 	}
-	if p.Cos != nil {
-		q, k = graph.Rotate(q, p.Cos, p.Sin, p.Interleaved), graph.Rotate(k, p.Cos, p.Sin, p.Interleaved)
+	var y *graph.Value
+	if p.Dual != nil {
+		y = p.Dual.attend(b, q, k, v)
+	} else {
+		if p.Cos != nil {
+			q, k = graph.Rotate(q, p.Cos, p.Sin, p.Interleaved), graph.Rotate(k, p.Cos, p.Sin, p.Interleaved)
+		}
+		y = Attention{Name: p.Name, Window: p.Window, Scale: p.Scale}.Build(b, l, q, k, v)
 	}
-	y := Attention{Name: p.Name, Window: p.Window, Scale: p.Scale}.Build(b, l, q, k, v)
 	return Linear{Name: p.Name + "." + or(p.Out, "o_proj"), Out: x.Last(), Bias: p.OutBias, OutAxis: "embed", InAxis: "heads", Std: p.Std}.Build(b, l, y)
 }
 
