@@ -232,10 +232,8 @@ func (s *spmStep) plain(text []byte) int {
 
 func (s *spmStep) prefix(text []byte) (part []byte, n int) {
 	if s.keep != nil {
-		for _, a := range s.keep.first[text[0]] {
-			if bytes.HasPrefix(text, []byte(a.Content)) {
-				return text[:len(a.Content)], len(a.Content)
-			}
+		if a := s.keep.longest(text, 0, nil); a != nil {
+			return text[:len(a.Content)], len(a.Content)
 		}
 	}
 	if s.charsmap != nil {

@@ -1,11 +1,8 @@
 package tokenizer
 
 import (
-	"bytes"
 	"fmt"
 	"runtime"
-	"sort"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"unicode/utf8"
@@ -291,132 +288,6 @@ func (t *Tokenizer) setAdded(list []AddedToken) {
 		}
 	}
 	t.written = newMatcher(written)
-}
-
-// matcher finds added tokens: at each position the longest, leftmost first.
-type matcher struct {
-	first  [256][]AddedToken // by first byte, longest first
-	starts [256]bool         // which bytes those are
-	any    bool
-	one    string // all first bytes
-}
-
-func newMatcher(list []AddedToken) *matcher {
-	m := &matcher{any: len(list) > 0}
-	for _, a := range list {
-		b := a.Content[0]
-		m.first[b] = append(m.first[b], a)
-		m.starts[b] = true
-		if !strings.Contains(m.one, string([]byte{b})) {
-			m.one += string([]byte{b})
-		}
-	}
-	for _, l := range m.first {
-		sort.SliceStable(l, func(i, j int) bool { return len(l[i].Content) > len(l[j].Content) })
-	}
-	return m
-}
-
-// split hands text to emit in order: parts (id -1) and the tokens between them. admit, if not nil, is asked about each
-// special token that stands at text[from:to].
-func (m *matcher) split(text []byte, admit func(from, to int) bool, emit func(part []byte, id int32, first bool)) {
-	if len(text) == 0 {
-		return
-	}
-	if m == nil || !m.any {
-		emit(text, -1, true)
-		return
-	}
-	start := 0
-	for i := 0; i < len(text); {
-		if i = m.candidate(text, i); i == len(text) {
-			break
-		}
-		list := m.first[text[i]]
-		hit := -1
-		for k := range list {
-			if s := list[k].Content; len(s) <= len(text)-i && string(text[i:i+len(s)]) == s && m.fits(&list[k], text, i) &&
-				(admit == nil || !list[k].Special || admit(i, i+len(s))) {
-				hit = k
-				break
-			}
-		}
-		if hit < 0 {
-			i++
-			continue
-		}
-		a := &list[hit]
-		from, to := i, i+len(a.Content)
-		if a.LStrip {
-			for from > start {
-				r, n := utf8.DecodeLastRune(text[start:from])
-				if classTable().spaceRune(r) == 0 {
-					break
-				}
-				from -= n
-			}
-		}
-		if a.RStrip {
-			to = classTable().run(text, to, clSpace)
-		}
-		if from > start {
-			emit(text[start:from:from], -1, start == 0)
-		}
-		emit(nil, a.ID, false)
-		i, start = to, to
-	}
-	if start < len(text) {
-		emit(text[start:], -1, start == 0)
-	}
-}
-
-// candidate is the next place from i on where a token may start, the end of the text for none.
-func (m *matcher) candidate(text []byte, i int) int {
-	if len(m.one) == 1 {
-		if n := bytes.IndexByte(text[i:], m.one[0]); n >= 0 {
-			return i + n
-		}
-		return len(text)
-	}
-	for i < len(text) && !m.starts[text[i]] {
-		i++
-	}
-	return i
-}
-
-func (t *classes) spaceRune(r rune) uint8 {
-	if r >= 1<<16 {
-		return 0
-	}
-	return t[r] & clSpace
-}
-
-// fits checks that a single-word token has no word character beside it.
-func (m *matcher) fits(a *AddedToken, text []byte, i int) bool {
-	if !a.SingleWord {
-		return true
-	}
-	word := func(r rune) bool {
-		return r == '_' || r != utf8.RuneError && classOfAny(r)&(clLetter|clNumber|clMark) != 0
-	}
-	if i > 0 {
-		if r, _ := utf8.DecodeLastRune(text[:i]); word(r) {
-			return false
-		}
-	}
-	if e := i + len(a.Content); e < len(text) {
-		if r, _ := utf8.DecodeRune(text[e:]); word(r) {
-			return false
-		}
-	}
-	return true
-}
-
-func classOfAny(r rune) uint8 {
-	if r < 1<<16 {
-		return classTable()[r]
-	}
-	return classOfRune(r)
 }
 
 func (t *Tokenizer) fail(field, format string, args ...any) error {
