@@ -56,12 +56,15 @@ func FromGGUF(source string, kv map[string]any) (*Tokenizer, error) {
 	pre, _ := kv[p+"pre"].(string)
 	addBOS := false
 	switch model, _ := kv[p+"model"].(string); model {
-	case "llama":
+	case "llama", "t5":
 		scores, _ := kv[p+"scores"].([]float32)
 		if len(scores) != len(pieces) {
 			return nil, t.fail(p+"scores", "want %d numbers, got %d", len(pieces), len(scores))
 		}
 		m := &spmModel{pieces: pieces, scores: scores, kinds: kinds, modelType: spmBPE, dummyPrefix: flag("add_space_prefix", true), bos: -1, eos: -1, pad: -1}
+		if model == "t5" {
+			m.modelType = spmUnigram
+		}
 		m.removeSpaces = flag("remove_extra_whitespaces", false)
 		switch table := kv[p+"precompiled_charsmap"].(type) {
 		case []uint8:
@@ -74,7 +77,7 @@ func FromGGUF(source string, kv map[string]any) (*Tokenizer, error) {
 		if err := t.initSPM(m); err != nil {
 			return nil, err
 		}
-		addBOS = true
+		addBOS = model == "llama"
 	case "gpt2":
 		lines, _ := kv[p+"merges"].([]string)
 		merges, err := t.parseMerges(p+"merges", lines)
@@ -101,7 +104,7 @@ func FromGGUF(source string, kv map[string]any) (*Tokenizer, error) {
 			addBOS, t.bpe.ignoreMerges = true, true
 		}
 	default:
-		return nil, t.fail(p+"model", "want llama or gpt2, got %q", clip(model))
+		return nil, t.fail(p+"model", "want llama, t5 or gpt2, got %q", clip(model))
 	}
 	t.bos, t.eos, t.pad = id("bos_token_id"), id("eos_token_id"), id("padding_token_id")
 	t.prefix, t.suffix = nil, nil
@@ -169,7 +172,7 @@ func loadGGUF(path string) (*Tokenizer, error) {
 		}
 	}
 	if model := kv["tokenizer.ggml.model"]; model == nil || model == "none" || model == "no_vocab" {
-		return nil, fmt.Errorf("tokenizer: %s: %w: tokenizer.ggml.model: want llama or gpt2", path, ErrNone)
+		return nil, fmt.Errorf("tokenizer: %s: %w: tokenizer.ggml.model: want llama, t5 or gpt2", path, ErrNone)
 	}
 	t, err := FromGGUF(path, kv)
 	if err == nil {

@@ -16,9 +16,6 @@ const addedScore = -1000
 // GGUF returns the metadata entries tokenizer.* for a model whose embedding has the given number of rows. Rows beyond the
 // vocabulary become unused pieces.
 func (t *Tokenizer) GGUF(rows int) ([]gguf.KV, error) {
-	if t.unigram != nil {
-		return nil, t.fail("model", "a unigram vocabulary has no form in GGUF")
-	}
 	if rows < len(t.pieces) {
 		return nil, t.fail("vocabulary", "want at most the embedding's %d pieces, got %d", rows, len(t.pieces))
 	}
@@ -59,7 +56,7 @@ func (t *Tokenizer) GGUF(rows int) ([]gguf.KV, error) {
 		if err != nil {
 			return nil, err
 		}
-		put("model", "llama")
+		put("model", spmName(t.unigram != nil))
 		put("pre", "default")
 		put("tokens", tokens)
 		put("scores", scores)
@@ -84,6 +81,14 @@ func (t *Tokenizer) GGUF(rows int) ([]gguf.KV, error) {
 		out = append(out, gguf.KV{Key: "tokenizer.chat_template", Value: t.chatTemplate})
 	}
 	return out, nil
+}
+
+// spmName is GGUF's name of SentencePiece's models: unigram ones are called after the first that came.
+func spmName(unigram bool) string {
+	if unigram {
+		return "t5"
+	}
+	return "llama"
 }
 
 // preName is the name under which GGUF knows a pre-tokenizer: the one whose rules are those of this vocabulary.
@@ -171,6 +176,10 @@ func (t *Tokenizer) pieceScores(rows int) ([]float32, error) {
 			return nil, t.fail("tokenizer.model", "%v", err)
 		}
 		copy(scores, m.scores)
+		return scores, nil
+	}
+	if t.unigram != nil {
+		copy(scores, t.unigram.scores)
 		return scores, nil
 	}
 	type made struct {
