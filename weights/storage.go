@@ -91,19 +91,37 @@ func stored(want dtype.DType, t *tensor.Tensor) (*tensor.Tensor, error) {
 	if plain := !t.DType.IsQuantized() && t.DType != dtype.F8E4M3 && t.DType != dtype.F8E5M2; t.DType == want || plain && want == dtype.F32 {
 		return t, nil // stores convert plain numbers to float32
 	}
-	plain := t
-	if t.DType != dtype.F32 {
-		if !quant.CanDequantize(t.DType) {
-			return t, nil
+	codes := want != dtype.F32 && quant.CanQuantize(want) && !kernel.IsCoded(want) // codes of other kinds are made where they are kept
+	switch {
+	case t.DType != dtype.F32 && !quant.CanDequantize(t.DType):
+		return t, nil
+	case codes:
+		return requantized(want, t)
+	case t.DType == dtype.F32:
+		return t, nil
+	}
+	plain := tensor.New(dtype.F32, t.Shape...)
+	return plain, quant.Dequantize(t.DType, plain.F32(), t.Data)
+}
+
+// requantized is t in blocks of another type. Between them only some rows at a time are held in float32.
+func requantized(want dtype.DType, t *tensor.Tensor) (*tensor.Tensor, error) {
+	out := tensor.New(want, t.Shape...)
+	if t.DType == dtype.F32 {
+		return out, quant.Quantize(want, out.Data, t.F32())
+	}
+	const rows = 256 // the blocks of every type end with them
+	n := t.Len()
+	step := rows * t.Shape[len(t.Shape)-1]
+	some := make([]float32, min(step, n))
+	for at := 0; at < n; at += step {
+		part := some[:min(step, n-at)]
+		if err := quant.Dequantize(t.DType, part, t.Data[t.DType.Bytes(at):][:t.DType.Bytes(len(part))]); err != nil {
+			return nil, err
 		}
-		plain = tensor.New(dtype.F32, t.Shape...)
-		if err := quant.Dequantize(t.DType, plain.F32(), t.Data); err != nil {
+		if err := quant.Quantize(want, out.Data[want.Bytes(at):][:want.Bytes(len(part))], part); err != nil {
 			return nil, err
 		}
 	}
-	if want == dtype.F32 || !quant.CanQuantize(want) || kernel.IsCoded(want) { // codes are made where they are kept
-		return plain, nil
-	}
-	out := tensor.New(want, t.Shape...)
-	return out, quant.Quantize(want, out.Data, plain.F32())
+	return out, nil
 }
