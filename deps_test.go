@@ -20,7 +20,7 @@ var order = strings.Fields(`
 	engine engine/ref engine/enginetest engine/cpu engine/xla/pjrt engine/xla
 	nn
 	format/safetensors format/gguf format/pickle hub
-	tokenizer vision chat weights family adapter hardware plan
+	tokenizer vision chat grammar weights family adapter hardware plan
 	data generate sandbox task eval train recipe serve
 	cmd/danlu
 `)

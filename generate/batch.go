@@ -24,13 +24,14 @@ type answering struct {
 	logits  []float32
 	token   Token // the newest; its LogProb for requests that ask for it
 	told    bool  // the request's Token has ended the answer
+	ended   bool  // its form is complete
 	err     error
 }
 
 // Batch answers many requests, with as many in work at a time as the runner holds sequences: a new one starts where one
 // ends and the cache has room for another, and every pass extends all of them. Prompts share what they begin with. An
 // answer depends on its own request and the weights only. done, if set, is told of each answer as it ends. Of requests'
-// callbacks only Token is called.
+// callbacks only Token is called; their guesses are not used.
 func (r *Runner) Batch(ctx context.Context, requests []Request, done func(i int, a Answer)) ([]Answer, error) {
 	answers := make([]Answer, len(requests))
 	for i := range requests {
@@ -161,12 +162,15 @@ func (r *Runner) advance(ctx context.Context, live []*answering) error {
 // draw samples the next token.
 func (a *answering) draw() {
 	if a.req.Token != nil {
-		a.token, a.err = a.sampler.token(a.logits, a.seen, a.req.Allowed)
+		a.token, a.err = a.sampler.token(a.logits, a.seen, a.req.Form)
 	} else {
-		a.token.ID, a.err = a.sampler.Next(a.logits, a.seen, a.req.Allowed)
+		a.token.ID, a.err = a.sampler.Under(a.req.Form, a.logits, a.seen)
 	}
 	a.logits = nil
 	a.seen = append(a.seen, a.token.ID)
+	if a.err == nil && !slices.Contains(a.req.End, a.token.ID) {
+		a.ended, a.err = accept(a.req.Form, a.token.ID)
+	}
 }
 
 // stop says why the answer has ended, "" when it has not.
@@ -175,7 +179,7 @@ func (a *answering) stop(context int) Stop {
 	switch {
 	case n == 0 || len(a.seq.IDs) < len(a.seen)-1: // what was seen is still being read
 		return ""
-	case a.told || slices.Contains(a.req.End, a.token.ID):
+	case a.told || a.ended || slices.Contains(a.req.End, a.token.ID):
 		return StopEnd
 	case a.req.MaxNew > 0 && n >= a.req.MaxNew:
 		return StopLength

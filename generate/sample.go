@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"math/bits"
 	"math/rand/v2"
 	"slices"
+
+	"danlu/grammar"
 )
 
 // Sampling says how the next token is chosen from the logits. Processors run in the order of the fields; a zero value
@@ -69,8 +72,8 @@ func NewSampler(s Sampling) *Sampler {
 }
 
 // Next chooses a token. logits [V] may be changed; seen are the sequence's tokens so far, prompt included; allowed, if
-// not nil, tells which tokens a grammar admits.
-func (s *Sampler) Next(logits []float32, seen []int32, allowed func(id int32) bool) (int32, error) {
+// not nil, are the tokens that may come.
+func (s *Sampler) Next(logits []float32, seen []int32, allowed grammar.Mask) (int32, error) {
 	if s.Temperature == 0 && s.plain() {
 		return greedy(logits, allowed)
 	}
@@ -129,13 +132,13 @@ func (s *Sampler) draw(logits []float32) (int32, error) {
 	return last, nil
 }
 
-func greedy(logits []float32, allowed func(int32) bool) (int32, error) {
+func greedy(logits []float32, allowed grammar.Mask) (int32, error) {
 	best := int32(-1)
 	for i, x := range logits {
 		if x != x {
 			return 0, fmt.Errorf("generate: logit %d is not a number", i)
 		}
-		if (best < 0 || x > logits[best]) && (allowed == nil || allowed(int32(i))) {
+		if (best < 0 || x > logits[best]) && allowed.Has(int32(i)) {
 			best = int32(i)
 		}
 	}
@@ -143,6 +146,23 @@ func greedy(logits []float32, allowed func(int32) bool) (int32, error) {
 		return 0, fmt.Errorf("generate: no token can come next")
 	}
 	return best, nil
+}
+
+// admitted calls f for the ids below n that are in the set, in order.
+func admitted(n int, allowed grammar.Mask, f func(i int)) {
+	if allowed == nil {
+		for i := range n {
+			f(i)
+		}
+		return
+	}
+	for w, word := range allowed[:min(len(allowed), (n+63)/64)] {
+		for ; word != 0; word &= word - 1 {
+			if i := 64*w + bits.TrailingZeros64(word); i < n {
+				f(i)
+			}
+		}
+	}
 }
 
 // pick is the first candidate, in order of id, at which the cumulative probability exceeds u.
@@ -159,17 +179,16 @@ func pick(c []Candidate, u float64) int32 {
 
 // Distribution runs the processors and returns the remaining candidates, most probable first, their probabilities
 // adding up to one. It changes logits; the result holds until the next call.
-func (s *Sampler) Distribution(logits []float32, seen []int32, allowed func(id int32) bool) []Candidate {
+func (s *Sampler) Distribution(logits []float32, seen []int32, allowed grammar.Mask) []Candidate {
 	s.penalise(logits, seen)
 	c := s.candidates[:0]
 	top := math.Inf(-1)
-	for i, x := range logits {
-		if math.IsInf(float64(x), -1) || allowed != nil && !allowed(int32(i)) {
-			continue
+	admitted(len(logits), allowed, func(i int) {
+		if x := float64(logits[i]); !math.IsInf(x, -1) {
+			c = append(c, Candidate{ID: int32(i), Logit: x})
+			top = max(top, x)
 		}
-		c = append(c, Candidate{ID: int32(i), Logit: float64(x)})
-		top = max(top, float64(x))
-	}
+	})
 	s.candidates = c
 	t := s.Temperature
 	if t == 0 {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"danlu/grammar"
 	"danlu/internal/numtest"
 )
 
@@ -126,10 +127,10 @@ func TestSamplerEdges(t *testing.T) {
 	if _, err := NewSampler(Sampling{}).Next([]float32{1, nan}, nil, nil); err == nil {
 		t.Error("a logit that is not a number was taken")
 	}
-	if _, err := NewSampler(Sampling{}).Next([]float32{1, 2}, nil, func(int32) bool { return false }); err == nil {
+	if _, err := NewSampler(Sampling{}).Next([]float32{1, 2}, nil, grammar.NewMask(2)); err == nil {
 		t.Error("a token was chosen where none is allowed")
 	}
-	id, err := NewSampler(Sampling{Temperature: 1}).Next([]float32{1, 2, 3}, nil, func(id int32) bool { return id == 1 })
+	id, err := NewSampler(Sampling{Temperature: 1}).Next([]float32{1, 2, 3}, nil, grammar.Mask{2})
 	if err != nil || id != 1 {
 		t.Errorf("token %d, %v; want the only allowed one", id, err)
 	}

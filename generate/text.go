@@ -2,6 +2,7 @@ package generate
 
 import (
 	"context"
+	"math"
 	"slices"
 
 	"danlu/family"
@@ -26,7 +27,8 @@ type Request struct {
 	MaxNew   int       // 0: as far as the context goes
 	Sampling Sampling
 	End      []int32                   // tokens that end it
-	Allowed  func(id int32) bool       // what a grammar admits next; nil: everything
+	Form     Constraint                // which tokens may come; nil: all
+	Draft    *Drafting                 // guesses of several tokens, read in one pass; nil: none
 	Prefill  func(done, total int)     // called while the prompt is read
 	Token    func(t Token) (stop bool) // called for every token but an end token
 }
@@ -52,50 +54,89 @@ func (r *Runner) Generate(ctx context.Context, s *Sequence, req Request) (Result
 	if req.Pictures != nil {
 		s.Pictures = req.Pictures
 	}
-	sampler := NewSampler(req.Sampling)
-	seen := append(slices.Clone(s.IDs), req.Prompt...)
-	logits, err := r.prefill(ctx, s, req, seen)
-	if err != nil {
-		return Result{}, err
-	}
-	var res Result
+	w := &writing{req: &req, sampler: NewSampler(req.Sampling), seen: append(slices.Clone(s.IDs), req.Prompt...)}
+	logits, err := r.prefill(ctx, s, req, w.seen)
 	for {
 		if ctx.Err() != nil {
-			res.Stop = StopCancel
-			return res, nil
-		}
-		t, err := sampler.token(logits, seen, req.Allowed)
-		if err != nil {
-			return res, err
-		}
-		if slices.Contains(req.End, t.ID) {
-			res.Stop = StopEnd
-			return res, nil
-		}
-		res.Tokens = append(res.Tokens, t)
-		seen = append(seen, t.ID)
-		if req.Token != nil && req.Token(t) {
-			res.Stop = StopEnd
-			return res, nil
-		}
-		if req.MaxNew > 0 && len(res.Tokens) >= req.MaxNew {
-			res.Stop = StopLength
-			return res, nil
-		}
-		if len(s.IDs) >= r.opts.Context {
-			res.Stop = StopContext
-			return res, nil
-		}
-		out, err := r.Run(ctx, []Work{r.Next(s, seen, 1)})
-		if ctx.Err() != nil {
-			res.Stop = StopCancel
-			return res, nil
+			w.res.Stop = StopCancel
+			return w.res, nil
 		}
 		if err != nil {
-			return res, err
+			return w.res, err
 		}
-		logits = out[0]
+		var done bool
+		done, err = w.rows(logits, r.opts.Context)
+		if len(w.draft) > 0 {
+			r.Truncate(s, min(len(s.IDs), len(w.seen)-1)) // without guesses that were wrong
+		}
+		if done || err != nil {
+			return w.res, err
+		}
+		if w.draft, err = req.Draft.Guess(ctx, w.seen, r.opts.Context, w.left()); err == nil {
+			logits, err = r.Run(ctx, []Work{r.Continue(s, w.seen, w.draft)})
+		}
 	}
+}
+
+// writing is an answer while it is written.
+type writing struct {
+	req     *Request
+	sampler *Sampler
+	seen    []int32 // what was read and written
+	draft   []int32 // guesses that were read behind it
+	res     Result
+}
+
+// left is the number of tokens that the answer may still have.
+func (w *writing) left() int {
+	if w.req.MaxNew == 0 {
+		return math.MaxInt
+	}
+	return w.req.MaxNew - len(w.res.Tokens)
+}
+
+// rows draws a token from each row of logits, as long as the guesses are right.
+func (w *writing) rows(logits [][]float32, context int) (done bool, err error) {
+	for i, row := range logits {
+		id, done, err := w.next(row, context)
+		if done || err != nil {
+			return done, err
+		}
+		if i < len(w.draft) {
+			if id != w.draft[i] {
+				break
+			}
+			w.req.Draft.Right()
+		}
+	}
+	return false, nil
+}
+
+// next draws the next token.
+func (w *writing) next(logits []float32, context int) (id int32, done bool, err error) {
+	t, err := w.sampler.token(logits, w.seen, w.req.Form)
+	if err != nil {
+		return 0, false, err
+	}
+	id = t.ID
+	if slices.Contains(w.req.End, id) {
+		w.res.Stop = StopEnd
+		return id, true, nil
+	}
+	w.res.Tokens = append(w.res.Tokens, t)
+	w.seen = append(w.seen, id)
+	ended, err := accept(w.req.Form, id)
+	switch {
+	case err != nil:
+		return 0, false, err
+	case w.req.Token != nil && w.req.Token(t), ended:
+		w.res.Stop = StopEnd
+	case w.req.MaxNew > 0 && len(w.res.Tokens) >= w.req.MaxNew:
+		w.res.Stop = StopLength
+	case len(w.seen) > context:
+		w.res.Stop = StopContext
+	}
+	return id, w.res.Stop != "", nil
 }
 
 // Next is the work that brings a sequence nearer to the end of text, whose first tokens it holds, by at most room tokens;
@@ -126,8 +167,16 @@ func (r *Runner) Next(s *Sequence, text []int32, room int) Work {
 	return w
 }
 
+// Continue is the work that reads the last token of a text that is being written, and guesses of those behind it; it wants
+// the logits of all of them.
+func (r *Runner) Continue(s *Sequence, text, draft []int32) Work {
+	w := r.Next(s, slices.Concat(text, draft), 1+len(draft))
+	w.Logits = len(w.IDs)
+	return w
+}
+
 // prefill reads the prompt, which ends text, in chunks and returns the logits after its last token.
-func (r *Runner) prefill(ctx context.Context, s *Sequence, req Request, text []int32) ([]float32, error) {
+func (r *Runner) prefill(ctx context.Context, s *Sequence, req Request, text []int32) ([][]float32, error) {
 	for {
 		out, err := r.Run(ctx, []Work{r.Next(s, text, r.opts.Chunk)})
 		if err != nil {
@@ -138,18 +187,18 @@ func (r *Runner) prefill(ctx context.Context, s *Sequence, req Request, text []i
 			req.Prefill(len(req.Prompt)-left, len(req.Prompt))
 		}
 		if left == 0 {
-			return out[0], nil
+			return out, nil
 		}
 	}
 }
 
 // token chooses the next token and says how likely it was before the processors.
-func (s *Sampler) token(logits []float32, seen []int32, allowed func(id int32) bool) (Token, error) {
+func (s *Sampler) token(logits []float32, seen []int32, form Constraint) (Token, error) {
 	lse, raw := logSumExp(logits), logits
 	if !s.plain() {
 		raw = slices.Clone(logits)
 	}
-	id, err := s.Next(logits, seen, allowed)
+	id, err := s.Under(form, logits, seen)
 	if err != nil {
 		return Token{}, err
 	}

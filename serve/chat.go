@@ -147,15 +147,20 @@ func (s *Server) conversing(f *fields) (*request, []prompt, *apiError) {
 	}
 	speech := r.model.Dialect.Speech()
 	r.logprobs(f)
+	choice, _ := f.take("tool_choice")
 	c, e := conversation(f, speech)
 	if e != nil {
 		return nil, nil, e
 	}
+	if e := r.choose(f, choice, c, speech); e != nil {
+		return nil, nil, e
+	}
 	thinking(f, c, r.model.Dialect, speech)
 	r.thinkingBudget(f, speech)
-	f.only("response_format", "this server cannot enforce a format", `{"type":"text"}`)
-	f.only("parallel_tool_calls", "this server cannot hold a model to one call", "true")
 	if e := f.done(); e != nil {
+		return nil, nil, e
+	}
+	if e := r.compile(true); e != nil {
 		return nil, nil, e
 	}
 	p, err := r.model.Dialect.Prompt(c)
@@ -171,8 +176,24 @@ func (s *Server) conversing(f *fields) (*request, []prompt, *apiError) {
 	}
 	r.stops = slices.Concat(r.stops, words)
 	parser := func() *chat.Parser { return speech.Parser(speech.Opened(p.Text), c.Tools) }
-	one := prompt{ids: p.IDs, parser: parser, keep: speech.Keep(r.model.Tokenizer), closing: r.model.Tokenizer.Encode(speech.Think[1], tokenizer.Options{ParseSpecial: true})}
+	one := prompt{ids: p.IDs, parser: parser, thought: begins(c, speech, p.Text), keep: speech.Keep(r.model.Tokenizer), closing: r.model.Tokenizer.Encode(speech.Think[1], tokenizer.Options{ParseSpecial: true})}
 	return r, []prompt{one}, nil
+}
+
+// begins says whether a reply to a conversation begins with a thought.
+func begins(c *chat.Conversation, speech chat.Speech, prompt string) thought {
+	if speech.Think[0] == "" {
+		return noThought
+	}
+	if speech.Opened(prompt) {
+		return midThought
+	}
+	if c.Variables != nil {
+		if on, ok := c.Variables.Get("enable_thinking"); ok && !jinja.Truth(on) {
+			return noThought
+		}
+	}
+	return mayThink
 }
 
 // maxThinking is the largest budget of thoughts that Qwen3's service takes.
@@ -249,7 +270,7 @@ func conversation(f *fields, speech chat.Speech) (*chat.Conversation, *apiError)
 		}
 		c.Messages[i] = clean
 	}
-	return c, offered(f, c, speech)
+	return c, offered(c)
 }
 
 // ordinary returns a message as templates expect it: content is a text, arguments of calls are objects, and developers
@@ -339,9 +360,8 @@ func argumentObjects(m *jinja.Dict, calls jinja.Value) error {
 	return nil
 }
 
-// offered checks the tools of a conversation, and takes them away where none is to be called.
-func offered(f *fields, c *chat.Conversation, speech chat.Speech) *apiError {
-	choice, _ := f.take("tool_choice")
+// offered checks the tools of a conversation.
+func offered(c *chat.Conversation) *apiError {
 	tools, _ := c.Tools.(jinja.List)
 	for i, x := range tools {
 		d, _ := x.(*jinja.Dict)
@@ -360,15 +380,43 @@ func offered(f *fields, c *chat.Conversation, speech chat.Speech) *apiError {
 	if len(tools) == 0 {
 		c.Tools = nil
 	}
-	switch string(choice) {
-	case "", `"auto"`:
-		if c.Tools != nil && speech.Calls() == "" {
-			return cannot("tools", "this model's format has no way to call tools")
+	return nil
+}
+
+// choose reads which tools a reply may or has to call: none are offered where none is to be called, and a call that has to
+// come is held to the model's format and the tools' schemas.
+func (r *request) choose(f *fields, choice json.RawMessage, c *chat.Conversation, speech chat.Speech) *apiError {
+	several := true
+	f.bool("parallel_tool_calls", &several)
+	r.single = !several
+	kind, name := "auto", ""
+	if choice != nil && json.Unmarshal(choice, &kind) != nil {
+		var one struct {
+			Type     string
+			Function struct{ Name string }
 		}
-	case `"none"`:
+		if json.Unmarshal(choice, &one) != nil || one.Type != "function" || one.Function.Name == "" {
+			return badField("tool_choice", "want auto, none, required or a function with its name, got %s", short(choice))
+		}
+		kind, name = "required", one.Function.Name
+	}
+	if kind == "none" {
 		c.Tools = nil
+	}
+	tools, _ := c.Tools.(jinja.List)
+	switch {
+	case kind != "auto" && kind != "none" && kind != "required":
+		return badField("tool_choice", "want auto, none or required, got %q", kind)
+	case kind == "required" && tools == nil:
+		return badField("tool_choice", "there are no tools to choose from")
+	case tools == nil:
+		return nil
+	case speech.Calls() == "":
+		return cannot("tools", "this model's format has no way to call tools")
+	case kind == "required":
+		r.calls(f, "tool_choice", speech, tools, name, several, false)
 	default:
-		return cannot("tool_choice", "this server cannot force a call, want \"auto\" or \"none\"; got %s", short(choice))
+		r.calls(f, "tools", speech, tools, "", several, true)
 	}
 	return nil
 }

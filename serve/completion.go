@@ -238,6 +238,9 @@ func (s *Server) continuing(f *fields) (*request, []prompt, *apiError) {
 	if e := f.done(); e != nil {
 		return nil, nil, e
 	}
+	if e := r.compile(false); e != nil {
+		return nil, nil, e
+	}
 	prompts, e := r.texts(raw)
 	if e != nil {
 		return nil, nil, e

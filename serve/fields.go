@@ -160,11 +160,11 @@ func (f *fields) only(name, reason string, values ...string) {
 
 // extensions are fields of other servers that clients send and that this one does not have.
 var extensions = strings.Fields(`
-	audio modalities prediction web_search_options verbosity functions function_call suffix best_of
-	prompt_logprobs bad_words chat_template structured_outputs guided_json guided_regex guided_choice guided_grammar
+	audio modalities web_search_options verbosity functions function_call suffix best_of
+	prompt_logprobs bad_words chat_template guided_json guided_regex guided_choice guided_grammar
 	thinking_token_budget thinking_budget thinking_budget_tokens reasoning_budget_tokens reasoning_format priority return_token_ids include_stop_str_in_output
 	skip_special_tokens use_beam_search length_penalty
-	n_predict dry_multiplier dry_base dry_allowed_length xtc_probability xtc_threshold mirostat mirostat_tau mirostat_eta grammar json_schema
+	n_predict dry_multiplier dry_base dry_allowed_length xtc_probability xtc_threshold mirostat mirostat_tau mirostat_eta
 	samplers id_slot n_probs lora keep_alive options format think`)
 
 // done reports the first thing that was wrong, or the fields that nobody read.
@@ -183,6 +183,15 @@ func (f *fields) done() *apiError {
 		}
 	}
 	return badField(names[0], "unknown field")
+}
+
+// within ends the reading of a field that is an object itself.
+func (f *fields) within(name string, inner *fields) {
+	if e := inner.done(); e != nil {
+		e.Param = &name
+		e.Message = name + "." + e.Message
+		f.fail(e)
+	}
 }
 
 // short is a value's beginning, for messages.

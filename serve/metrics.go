@@ -43,6 +43,7 @@ type metrics struct {
 	mu                                            sync.Mutex
 	prompt, generated, suspended                  uint64
 	asked, hits                                   uint64            // tokens of prompts looked up in the cache, and found
+	drafts, drafted, agreed                       uint64            // passes with guesses, guesses, right ones; of replies that ended
 	ended                                         map[string]uint64 // by reason
 	first, token, whole, queued, reading, writing *histogram
 	used                                          float64 // share of the cache
@@ -64,17 +65,19 @@ func (m *metrics) joined(j *job) {
 	}
 }
 
-// drew counts a token.
-func (m *metrics) drew(j *job, now time.Time) {
+// drew counts the tokens of a pass.
+func (m *metrics) drew(j *job, now time.Time, tokens int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.generated++
+	m.generated += uint64(tokens)
 	if j.first.IsZero() {
 		m.prompt += uint64(len(j.req.Prompt))
 		m.first.observe(now.Sub(j.came))
 		j.first = now
 	} else {
-		m.token.observe(now.Sub(j.last))
+		for range tokens {
+			m.token.observe(now.Sub(j.last) / time.Duration(tokens))
+		}
 	}
 	j.last = now
 }
@@ -100,6 +103,11 @@ func (m *metrics) left(j *job) {
 		reason = "stop"
 	}
 	m.ended[reason]++
+	if d := j.draft; d != nil {
+		m.drafts += uint64(d.Passes)
+		m.drafted += uint64(d.Drafted)
+		m.agreed += uint64(d.Agreed)
+	}
 	if j.first.IsZero() {
 		return
 	}
@@ -159,6 +167,9 @@ var allSeries = []series{
 	number("num_preemptions_total", "counter", "Replies that gave their part of the cache to others for a while.", func(m *Model) float64 { return float64(m.sched.metrics.suspended) }),
 	number("prefix_cache_queries_total", "counter", "Tokens of prompts that were looked up in the cache.", func(m *Model) float64 { return float64(m.sched.metrics.asked) }),
 	number("prefix_cache_hits_total", "counter", "Tokens of prompts that the cache held.", func(m *Model) float64 { return float64(m.sched.metrics.hits) }),
+	number("spec_decode_num_drafts_total", "counter", "Passes that read guesses.", func(m *Model) float64 { return float64(m.sched.metrics.drafts) }),
+	number("spec_decode_num_draft_tokens_total", "counter", "Guesses.", func(m *Model) float64 { return float64(m.sched.metrics.drafted) }),
+	number("spec_decode_num_accepted_tokens_total", "counter", "Guesses that were right.", func(m *Model) float64 { return float64(m.sched.metrics.agreed) }),
 	number("prompt_tokens_total", "counter", "Tokens of prompts.", func(m *Model) float64 { return float64(m.sched.metrics.prompt) }),
 	number("generation_tokens_total", "counter", "Tokens of replies.", func(m *Model) float64 { return float64(m.sched.metrics.generated) }),
 	{"request_success_total", "counter", "Replies that ended, by reason.", func(t *text, name string, m *Model) {

@@ -2,7 +2,6 @@ package serve
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"sync"
 
@@ -62,7 +61,8 @@ type reply struct {
 	closing []int32 // ends a thought
 	forcing []int32 // rest of a closing that is being forced
 
-	tokens, reasoning int // all, and those of thoughts without the tags around them
+	single            bool // the first call is the last
+	tokens, reasoning int  // all, and those of thoughts without the tags around them
 	called            bool
 }
 
@@ -95,7 +95,7 @@ func (r *reply) token(t drawn) (stop bool) {
 	case thinking && r.parser.Thinking():
 		r.reasoning++
 	}
-	return stop
+	return stop || r.single && r.called
 }
 
 func (r *reply) split(text string) chat.Said {
@@ -108,6 +108,12 @@ func (r *reply) split(text string) chat.Said {
 func (r *reply) put(s chat.Said) {
 	if s.Content == "" && s.Reasoning == "" && len(s.Calls) == 0 {
 		return
+	}
+	if r.single && len(s.Calls) > 0 {
+		s.Calls = s.Calls[:1]
+		if r.called {
+			return
+		}
 	}
 	r.called = r.called || len(s.Calls) > 0
 	r.out.put(piece{index: r.index, said: s, probs: r.probs})
@@ -141,53 +147,44 @@ type prompt struct {
 	before []int32 // what the reply's text continues, nil for an answer
 	parser func() *chat.Parser
 	keep   map[int32]bool
-	// closing ends a thought, where the parser knows thoughts.
+	// closing ends a thought, where the parser knows thoughts; thought says whether the prompt has opened one, or the reply
+	// may.
 	closing []int32
+	thought thought
 }
 
 // start puts n replies to each prompt in work.
-func (s *Server) start(ctx context.Context, r *request, prompts []prompt) (*feed, []*reply, error) {
+func (s *Server) start(ctx context.Context, r *request, prompts []prompt) (_ *feed, _ []*reply, err error) {
 	out := &feed{wake: make(chan struct{}, 1)}
 	var replies []*reply
 	var jobs []*job
 	for _, p := range prompts {
 		for i := range r.n {
-			a := &reply{index: len(replies), text: chat.NewText(r.model.Tokenizer, p.before, r.stops, p.keep), out: out, budget: r.budget, closing: p.closing}
+			a := &reply{index: len(replies), text: chat.NewText(r.model.Tokenizer, p.before, r.stops, p.keep), out: out, budget: r.budget, closing: p.closing, single: r.single}
 			if p.parser != nil {
 				a.parser = p.parser()
 			}
 			req := r.answer
 			req.Prompt = p.ids
 			req.Sampling.Seed += uint64(i)
-			req.Allowed = r.allowed(a)
+			req.Form = r.constraint(a, p)
 			a.job = &job{ctx: ctx, req: req, probabilities: r.probs, forced: a.forced, token: a.token, scope: r.scope, anew: r.anew}
+			if a.job.draft, err = r.drafting(); err != nil {
+				return nil, nil, err
+			}
 			replies, jobs = append(replies, a), append(jobs, a.job)
 		}
 	}
 	if err := r.model.sched.submit(jobs...); err != nil {
+		for _, j := range jobs {
+			j.draft.Close()
+		}
 		return nil, nil, err
 	}
 	for _, a := range replies {
 		go a.finish()
 	}
 	return out, replies, nil
-}
-
-// allowed tells which tokens a reply may go on with; nil: all.
-func (r *request) allowed(a *reply) func(int32) bool {
-	var in map[int32]bool
-	if r.admitted != nil {
-		in = map[int32]bool{}
-		for _, id := range r.admitted {
-			in[id] = true
-		}
-	}
-	if in == nil && r.minNew == 0 {
-		return nil
-	}
-	return func(id int32) bool {
-		return (in == nil || in[id]) && (a.tokens >= r.minNew || !slices.Contains(r.answer.End, id))
-	}
 }
 
 // usage counts a request's tokens.
@@ -200,6 +197,8 @@ type usage struct {
 	} `json:"prompt_tokens_details"`
 	Details struct {
 		Reasoning int `json:"reasoning_tokens"`
+		Accepted  int `json:"accepted_prediction_tokens"`
+		Rejected  int `json:"rejected_prediction_tokens"`
 	} `json:"completion_tokens_details"`
 }
 
@@ -213,6 +212,10 @@ func count(prompts []prompt, replies []*reply) *usage {
 	for _, r := range replies {
 		u.Completion += r.tokens
 		u.Details.Reasoning += r.reasoning
+		if d := r.job.draft; d != nil {
+			u.Details.Accepted += d.Agreed
+			u.Details.Rejected += d.Drafted - d.Agreed
+		}
 	}
 	u.Total = u.Prompt + u.Completion
 	return u

@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"danlu/generate"
+	"danlu/grammar"
+	"danlu/tokenizer"
 )
 
 // Limits of OpenAI's API.
@@ -20,19 +22,23 @@ const (
 
 // request is what chat and plain completions have in common.
 type request struct {
-	model    *Model
-	stream   bool
-	usage    bool // stream_options.include_usage
-	n        int
-	stops    []string
-	probs    int // alternatives with each token's logprob; negative: no logprobs
-	answer   generate.Request
-	minNew   int
-	admitted []int32 // allowed_token_ids
-	unended  bool    // ignore_eos
-	budget   int     // most tokens of thoughts; negative: any number
-	scope    string  // of the prefix cache
-	anew     bool    // do not use the prefix cache
+	model     *Model
+	stream    bool
+	usage     bool // stream_options.include_usage
+	n         int
+	stops     []string
+	probs     int // alternatives with each token's logprob; negative: no logprobs
+	answer    generate.Request
+	minNew    int
+	admitted  []int32 // allowed_token_ids
+	unended   bool    // ignore_eos
+	budget    int     // most tokens of thoughts; negative: any number
+	scope     string  // of the prefix cache
+	anew      bool    // do not use the prefix cache
+	form      *form   // nil: a reply is free
+	grammar   *grammar.Grammar
+	single    bool    // a reply ends with its first call
+	predicted []int32 // what the reply is expected to be like
 }
 
 // named reads the name of the model that a request is for; nil where there is none, which f tells. A server of one model
@@ -69,6 +75,8 @@ func (s *Server) common(f *fields) *request {
 	r.answer.Sampling = r.model.Sampling
 	r.sampling(f)
 	r.ends(f)
+	r.readForms(f)
+	r.prediction(f)
 	read(f, "cache_salt", "a text", &r.scope)
 	if keep := true; f.bool("cache_prompt", &keep) {
 		r.anew = !keep
@@ -92,12 +100,7 @@ func (r *request) streamOptions(f *fields) {
 	}
 	o.bool("include_usage", &r.usage)
 	o.only("include_obfuscation", "this server adds none", "false")
-	if e := o.done(); e != nil {
-		name := "stream_options"
-		e.Param = &name
-		e.Message = name + "." + e.Message
-		f.fail(e)
-	}
+	f.within("stream_options", o)
 }
 
 func (r *request) sampling(f *fields) {
@@ -181,6 +184,51 @@ func (r *request) ends(f *fields) {
 			f.fail(badField("allowed_token_ids", "want token ids of 0 to %d, got %d", vocab-1, id))
 		}
 	}
+}
+
+// prediction reads what the reply is expected to be like: guesses are taken from it.
+func (r *request) prediction(f *fields) {
+	v, ok := f.take("prediction")
+	if !ok {
+		return
+	}
+	o, e := readFields(v)
+	if e != nil {
+		f.fail(badField("prediction", "want an object, got %s", short(v)))
+		return
+	}
+	o.only("type", "this server reads content", `"content"`)
+	var text string
+	if !read(o, "content", "a text", &text) && o.err == nil {
+		o.fail(badField("content", "is missing"))
+	}
+	if err := r.model.Runner.CanDraft(); err != nil {
+		o.fail(cannot("content", "%v", err))
+	}
+	r.predicted = r.model.Tokenizer.Encode(text, tokenizer.Options{})
+	f.within("prediction", o)
+}
+
+// usualGuesses is the most guesses of one pass.
+const usualGuesses = 8
+
+// drafting makes what guesses for one reply; nil for no guesses.
+func (r *request) drafting() (*generate.Drafting, error) {
+	most := r.model.Guesses
+	if most == 0 {
+		most = usualGuesses
+	}
+	if r.predicted != nil {
+		return &generate.Drafting{Drafter: &generate.NGrams{Before: r.predicted}, Most: 2 * most}, nil
+	}
+	if r.model.Drafter == nil {
+		return nil, nil
+	}
+	d, err := r.model.Drafter()
+	if d == nil || err != nil {
+		return nil, err
+	}
+	return &generate.Drafting{Drafter: d, Most: most}, nil
 }
 
 // fits refuses a prompt that leaves no room for a reply.

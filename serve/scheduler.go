@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -27,6 +28,7 @@ type job struct {
 	req generate.Request // Prefill and Token are not called
 	// probabilities asks for logprobs, with so many alternatives; negative: none.
 	probabilities int
+	draft         *generate.Drafting // guesses of several tokens; nil: none
 	// forced is the token that comes next whatever the model finds probable; ok is false where the model is to choose.
 	forced func() (id int32, ok bool)
 	// token is told of every drawn token, on a goroutine of the scheduler; stop ends the reply.
@@ -44,8 +46,9 @@ type job struct {
 
 	seq     *generate.Sequence
 	sampler *generate.Sampler
-	seen    []int32 // prompt and reply
-	logits  []float32
+	seen    []int32     // prompt and reply
+	guesses []int32     // read behind them in this pass
+	logits  [][]float32 // of this pass: after the last token and after each guess
 }
 
 // left is the number of tokens that are not in the cache.
@@ -175,6 +178,7 @@ func (s *scheduler) leave() {
 			s.runner.Close(j.seq)
 			j.seq = nil
 		}
+		j.draft.Close()
 		s.metrics.left(j)
 		close(j.ended)
 		return true
@@ -272,14 +276,21 @@ func (s *scheduler) pass() error {
 	if err != nil {
 		return err
 	}
-	for i, j := range drawing {
-		j.logits = logits[i]
+	for _, j := range drawing {
+		n := 1 + len(j.guesses)
+		j.logits, logits = logits[:n], logits[n:]
 	}
 	now := time.Now()
 	each(drawing, func(j *job) {
-		s.metrics.drew(j, now)
-		j.draw(s.runner.Context())
+		before := len(j.seen)
+		j.drawAll(s.runner.Context())
+		s.metrics.drew(j, now, len(j.seen)-before)
 	})
+	for _, j := range drawing {
+		if len(j.guesses) > 0 {
+			s.runner.Truncate(j.seq, min(len(j.seq.IDs), len(j.seen)-1)) // without guesses that were wrong
+		}
+	}
 	return nil
 }
 
@@ -293,6 +304,7 @@ type part struct {
 func (s *scheduler) plan() []part {
 	var parts []part
 	var reading []*job
+	s.guess()
 	room := s.runner.Chunk()
 	take := func(j *job, n int) {
 		// A prefix that has to be read at once takes what room there is, or waits for a pass with more.
@@ -310,6 +322,13 @@ func (s *scheduler) plan() []part {
 		case j.seq == nil || j.err != nil: // it had to make room
 		case j.left() > 1:
 			reading = append(reading, j)
+		case room > 0 && len(j.guesses) > 0:
+			if n := 1 + len(j.guesses); n > room || !s.reserve(j, n) {
+				j.guesses = nil
+				continue
+			}
+			parts = append(parts, part{j, s.runner.Continue(j.seq, j.seen, j.guesses)})
+			room -= 1 + len(j.guesses)
 		case room > 0:
 			take(j, 1)
 		}
@@ -327,6 +346,27 @@ func (s *scheduler) plan() []part {
 	}
 	// Making room may have taken the pages of a job that was planned before.
 	return slices.DeleteFunc(parts, func(p part) bool { return p.job.seq == nil })
+}
+
+// mostGuessing is the most replies in work at a time for which guesses are read: with more of them a pass is busy without.
+const mostGuessing = 4
+
+// guess asks the drafters of the replies that are being written.
+func (s *scheduler) guess() {
+	for _, j := range s.live {
+		j.guesses = nil
+		if j.draft == nil || len(s.live) > mostGuessing || j.left() > 1 || j.err != nil {
+			continue
+		}
+		left := math.MaxInt
+		if j.req.MaxNew > 0 {
+			left = j.req.MaxNew - (len(j.seen) - len(j.req.Prompt))
+		}
+		j.guesses, j.err = j.draft.Guess(j.ctx, j.seen, s.runner.Context(), left)
+		if j.ctx.Err() != nil {
+			j.err = nil // leave takes it away
+		}
+	}
 }
 
 // reserve finds the pages for n more tokens of a job. Where there are none, the job that came last gives its own back and
@@ -359,10 +399,21 @@ func (s *scheduler) suspend(j *job) {
 	s.metrics.mu.Unlock()
 }
 
-// draw samples the next token and says whether the reply ends with it.
-func (j *job) draw(context int) {
-	logits := j.logits
+// drawAll samples the next token, and further ones as long as the guesses are right.
+func (j *job) drawAll(context int) {
+	rows := j.logits
 	j.logits = nil
+	for i, logits := range rows {
+		j.draw(logits, context)
+		if j.err != nil || j.stop != "" || i == len(j.guesses) || j.seen[len(j.seen)-1] != j.guesses[i] {
+			return
+		}
+		j.draft.Right()
+	}
+}
+
+// draw samples the next token and says whether the reply ends with it.
+func (j *job) draw(logits []float32, context int) {
 	raw := logits
 	if j.probabilities >= 0 {
 		raw = slices.Clone(logits)
@@ -370,7 +421,7 @@ func (j *job) draw(context int) {
 	id, ok := j.forced()
 	if !ok {
 		var err error
-		if id, err = j.sampler.Next(logits, j.seen, j.req.Allowed); err != nil {
+		if id, err = j.sampler.Under(j.req.Form, logits, j.seen); err != nil {
 			j.err = err
 			return
 		}
@@ -381,9 +432,15 @@ func (j *job) draw(context int) {
 		lse := float64(kernel.LogSumExp(raw))
 		t.logprob, t.top = float64(raw[id])-lse, likeliest(raw, lse, j.probabilities)
 	}
+	ended := false
+	if j.req.Form != nil && !t.end {
+		if ended, j.err = j.req.Form.Accept(id); j.err != nil {
+			return
+		}
+	}
 	stop := j.token(t)
 	switch {
-	case t.end || stop:
+	case t.end || stop || ended:
 		j.stop = generate.StopEnd
 	case j.req.MaxNew > 0 && len(j.seen)-len(j.req.Prompt) >= j.req.MaxNew:
 		j.stop = generate.StopLength

@@ -31,8 +31,12 @@ type Model struct {
 	Sampling  generate.Sampling // where a request says nothing
 	End       []int32           // tokens that end a text
 	Files     Files
+	// Drafter makes the drafter of one reply; nil: no guesses are read, unless a request predicts its reply.
+	Drafter func() (generate.Drafter, error)
+	Guesses int // most guesses of one pass [8]
 
 	sched *scheduler
+	forms forms
 }
 
 // Files are facts of the files that a model came from.

@@ -48,9 +48,13 @@ func (m *Model) converse(f *fields) ([]int32, *apiError) {
 	if m.Dialect == nil {
 		return nil, badField("messages", "the model %q has no chat template", m.ID)
 	}
+	choice, _ := f.take("tool_choice")
 	c, e := conversation(f, m.Dialect.Speech())
 	if e != nil {
 		return nil, e
+	}
+	if string(choice) == `"none"` {
+		c.Tools = nil
 	}
 	p, err := m.Dialect.Prompt(c)
 	if err != nil {
