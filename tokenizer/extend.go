@@ -3,10 +3,12 @@ package tokenizer
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 )
 
 // Extend adds tokens behind a vocabulary and returns how many it lacked. They are matched wherever their text stands;
-// special ones are control tokens. Tokens that are there keep their ids, and become special where that is asked for.
+// special ones are control tokens. Tokens that are there keep their ids, and become special where that is asked for. The
+// masks of BlankTokens take the white space before them, which belongs to the piece that fills them, as in GLM.
 func (t *Tokenizer) Extend(texts []string, special bool) (int, error) {
 	var list []AddedToken
 	added := 0
@@ -22,7 +24,7 @@ func (t *Tokenizer) Extend(texts []string, special bool) (int, error) {
 			id = int32(len(t.pieces) + added)
 			added++
 		}
-		list = append(list, AddedToken{ID: id, Content: text, Special: special, Normalized: !special})
+		list = append(list, AddedToken{ID: id, Content: text, Special: special, LStrip: slices.Contains(BlankTokens[:3], text)})
 	}
 	if len(list) == 0 {
 		return 0, nil
@@ -51,7 +53,7 @@ func addToJSON(data []byte, list []AddedToken) ([]byte, error) {
 		}
 	}
 	for _, a := range list {
-		raw, err := marshal(object{"id": a.ID, "content": a.Content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": a.Normalized, "special": a.Special}, "")
+		raw, err := marshal(object{"id": a.ID, "content": a.Content, "single_word": false, "lstrip": a.LStrip, "rstrip": false, "normalized": false, "special": a.Special}, "")
 		if err != nil {
 			return nil, err
 		}

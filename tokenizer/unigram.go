@@ -155,9 +155,9 @@ func (t *byteTrie) id(node int32) int32 { return t.ids[node] }
 
 func (t *Tokenizer) marshalUnigram() object {
 	m := t.unigram
-	vocab := make([][2]any, len(t.pieces))
-	for i, p := range t.pieces {
-		vocab[i] = [2]any{p, m.scores[i]}
+	vocab := make([][2]any, len(m.scores)) // tokens added behind them are none of the model's pieces
+	for i := range vocab {
+		vocab[i] = [2]any{t.pieces[i], m.scores[i]}
 	}
 	var unk any
 	if m.unk >= 0 {

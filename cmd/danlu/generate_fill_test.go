@@ -1,0 +1,62 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A model of the GLM family trained here fills the blanks of a text, continues a text without any, and is scored by
+// perplexity; all from its folder alone.
+func TestGenerateFills(t *testing.T) {
+	dir := t.TempDir()
+	text := filepath.Join(dir, "text.txt")
+	if err := os.WriteFile(text, []byte(strings.Repeat("The cat sat on the mat.\n", 60)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(dir, "out")
+	say := func(args ...string) string {
+		t.Helper()
+		cmd, said := program(t, args...)
+		var stdout strings.Builder
+		cmd.Stdout = &stdout
+		if err := cmd.Run(); err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, said)
+		}
+		return stdout.String()
+	}
+	say("train", "stage=pt", "model_name_or_path=glm-tiny", "train_from_scratch=true", "pretraining_objective=infilling", "infilling_mask_ratio=0.4", "dataset="+text, "text_unit=line",
+		"cutoff_len=32", "max_steps=150", "per_device_train_batch_size=16", "learning_rate=2e-3", "report_to=none", "output_dir="+out)
+	if got := say("generate", out, "The cat [MASK] on the [MASK].", "--temperature", "0", "--quiet"); strings.TrimSpace(got) != "The cat sat on the mat." {
+		t.Errorf("filled: %q", got)
+	}
+	if got := say("generate", out, "The cat sat", "--temperature", "0", "--quiet"); strings.TrimSpace(got) != "on the mat." {
+		t.Errorf("continued: %q", got)
+	}
+	var filled struct {
+		Text   string `json:"text"`
+		Pieces []struct {
+			Text     string    `json:"text"`
+			LogProbs []float64 `json:"logprobs"`
+			Reason   string    `json:"finish_reason"`
+		} `json:"pieces"`
+	}
+	if err := json.Unmarshal([]byte(say("generate", out, "The [MASK] sat.", "--temperature", "0", "--json", "--max-new", "3")), &filled); err != nil {
+		t.Fatal(err)
+	}
+	if len(filled.Pieces) != 1 || len(filled.Pieces[0].LogProbs) == 0 || !strings.HasPrefix(filled.Text, "The ") {
+		t.Errorf("as JSON: %+v", filled)
+	}
+	var score struct {
+		Perplexity float64 `json:"perplexity"`
+		Scored     int     `json:"scored_tokens"`
+	}
+	if err := json.Unmarshal([]byte(say("perplexity", out, "--file", text, "--ctx", "16", "--json")), &score); err != nil {
+		t.Fatal(err)
+	}
+	if score.Scored == 0 || !(score.Perplexity > 1 && score.Perplexity < 1e4) {
+		t.Errorf("perplexity %+v", score)
+	}
+}
