@@ -21,7 +21,7 @@ var order = strings.Fields(`
 	nn
 	format/safetensors format/gguf format/pickle hub
 	tokenizer vision chat grammar weights family adapter hardware plan
-	data generate sandbox task eval train recipe serve
+	data generate sandbox task eval train bench recipe serve
 	cmd/danlu
 `)
 

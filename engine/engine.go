@@ -3,6 +3,7 @@ package engine
 
 import (
 	"context"
+	"time"
 
 	"danlu/graph"
 	"danlu/tensor"
@@ -68,4 +69,10 @@ type Store interface {
 // Viewer is implemented by stores whose buffers are host memory: the part itself, not a copy, to be filled in place.
 type Viewer interface {
 	View(name string) (*tensor.Tensor, error)
+}
+
+// Estimator is implemented by programs that can tell how long a run takes without all of it: of the iterations of a
+// Repeat one is computed. States and outputs hold nothing of use afterwards.
+type Estimator interface {
+	Estimate(ctx context.Context, in Tensors) (time.Duration, error)
 }

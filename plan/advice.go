@@ -38,11 +38,15 @@ func (q *Request) changes() []change {
 			smaller(INT4)
 		}
 	case Full:
-		smaller(PureBF16)
+		if q.Host == nil {
+			smaller(PureBF16)
+		}
 		task(LoRA, BF16)
 		task(QLoRA, INT4)
 	case LoRA:
-		task(QLoRA, INT8)
+		if q.Host == nil {
+			task(QLoRA, INT8)
+		}
 		task(QLoRA, INT4)
 	case QLoRA:
 		smaller(INT4)
@@ -95,14 +99,16 @@ func (q *Request) advice() ([]string, error) {
 	if len(list) > maxAdvice {
 		list = list[:maxAdvice]
 	}
-	more := *q
-	more.GPUs = 0
-	l, _, fits, err := more.fewest()
-	if err != nil {
-		return nil, err
-	}
-	if fits {
-		list = append(list, fmt.Sprintf(locale.Text("--gpus %d fits (%s)", "--gpus %d 可以放下（%s）"), l.GPUs(), l))
+	if q.Host == nil {
+		more := *q
+		more.GPUs = 0
+		l, _, fits, err := more.fewest()
+		if err != nil {
+			return nil, err
+		}
+		if fits {
+			list = append(list, fmt.Sprintf(locale.Text("--gpus %d fits (%s)", "--gpus %d 可以放下（%s）"), l.GPUs(), l))
+		}
 	}
 	if len(list) == 0 {
 		list = append(list, locale.Text("use a smaller model or a card with more memory", "换用更小的模型或显存更大的显卡"))

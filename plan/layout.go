@@ -103,7 +103,11 @@ const maxGPUs = 1 << 16
 
 // fewest finds the smallest number of cards that fits among the powers of two.
 func (q *Request) fewest() (l Layout, m Memory, fits bool, err error) {
-	for n := 1; n <= maxGPUs; n *= 2 {
+	most := maxGPUs
+	if q.Host != nil {
+		most = 1
+	}
+	for n := 1; n <= most; n *= 2 {
 		if l, m, fits, err = q.place(n); fits {
 			return l, m, fits, nil
 		}

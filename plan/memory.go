@@ -70,6 +70,9 @@ func (s *Shape) activations(c Checkpointing, context, batch int) float64 {
 
 // memory is what a card holds when the model is cut by l.
 func (q *Request) memory(l Layout) (Memory, error) {
+	if q.hosted() {
+		return q.Host.Memory(q)
+	}
 	s, total, err := q.shape, Memory{}, error(nil)
 	st, err := q.states()
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"danlu/family"
 	"danlu/hardware"
 	"danlu/internal/locale"
 )
@@ -21,9 +22,23 @@ type Request struct {
 	GPUs          int           // number of cards; 0: the fewest
 	GPU           *hardware.GPU
 	Price         float64 // dollars for a card and hour; 0: the table's
+	// Host, if set, foretells training on the machine at hand, whose figures GPU has, in place of the rules for cards.
+	Host Host
 
 	shape *Shape
 }
+
+// Host foretells training of complete requests from compiled programs and timed samples of them.
+type Host interface {
+	Memory(q *Request) (Memory, error)
+	TokensPerS(q *Request) (float64, error)
+}
+
+// Architecture is the model of a complete request.
+func (q *Request) Architecture() family.Model { return q.shape.model }
+
+// hosted reports whether a Host foretells the request.
+func (q *Request) hosted() bool { return q.Host != nil && q.Task != Inference }
 
 // Plan is the answer.
 type Plan struct {
@@ -40,9 +55,9 @@ type Plan struct {
 	GPUs          int           `json:"gpus"`
 	Layout        Layout        `json:"layout"`
 	Fits          bool          `json:"fits"`
-	Memory        Memory        `json:"memory_bytes"`         // of one card
-	Whole         Memory        `json:"memory_unsplit_bytes"` // of one card that is large enough
-	CPUMemory     int64         `json:"cpu_memory_bytes"`     // of each machine
+	Memory        Memory        `json:"memory_bytes"`               // of one card
+	Whole         Memory        `json:"memory_unsplit_bytes"`       // of one card that is large enough
+	CPUMemory     int64         `json:"cpu_memory_bytes,omitempty"` // of each machine
 	Disk          int64         `json:"disk_bytes"`
 	TokensPerS    float64       `json:"tokens_per_s"`           // of all cards
 	LatencyMS     float64       `json:"ms_per_token,omitempty"` // inference: between two tokens of one text, at least
@@ -73,7 +88,10 @@ func (q *Request) complete() error {
 		}
 	}
 	if q.Checkpointing == "" {
-		if q.Checkpointing = KeepInput; q.Task == Pretrain {
+		switch q.Checkpointing = KeepInput; {
+		case q.Host != nil:
+			q.Checkpointing = KeepAll
+		case q.Task == Pretrain:
 			q.Checkpointing = Selective
 		}
 	}
@@ -123,6 +141,8 @@ func (q *Request) complete() error {
 		}
 	}
 	switch {
+	case q.Host != nil && q.GPUs > 1:
+		return fmt.Errorf("plan: gpus: the machine at hand is one, got %d", q.GPUs)
 	case q.GPUs < 0 || q.GPUs > maxGPUs:
 		return fmt.Errorf("plan: gpus: want 1 to %d, or 0 for the fewest, got %d", maxGPUs, q.GPUs)
 	case !(q.Tokens >= 0 && q.Tokens <= 1e18):
@@ -134,7 +154,8 @@ func (q *Request) complete() error {
 }
 
 // New makes the plan of a request.
-func New(q Request) (*Plan, error) {
+func New(request Request) (*Plan, error) {
+	q := &request
 	if err := q.complete(); err != nil {
 		return nil, err
 	}
@@ -159,10 +180,16 @@ func New(q Request) (*Plan, error) {
 	if err := q.host(p); err != nil {
 		return nil, err
 	}
-	if q.Task == Inference {
+	switch {
+	case q.Task == Inference:
 		q.serve(p)
-	} else {
+	case q.Host == nil:
 		q.train(p)
+	case p.Fits:
+		if p.TokensPerS, err = q.Host.TokensPerS(q); err != nil {
+			return nil, err
+		}
+		p.note("memory: of the compiled programs; speed: from timed samples of a step on this machine", "内存取自编译后的程序；速度由本机上对一步中部分计算的实测推算")
 	}
 	q.spend(p)
 	if !p.Fits {
@@ -179,7 +206,9 @@ func (q *Request) host(p *Plan) error {
 		return err
 	}
 	stored := q.shape.weightBytes(BF16, Full)
-	p.CPUMemory = int64(stored) + int64(min(p.GPUs, q.GPU.PerNode))*(4<<30)
+	if q.Host == nil {
+		p.CPUMemory = int64(stored) + int64(min(p.GPUs, q.GPU.PerNode))*(4<<30)
+	}
 	switch q.Task {
 	case Inference:
 		p.Disk = int64(st.weights)
@@ -255,7 +284,7 @@ func (q *Request) serve(p *Plan) {
 
 // spend adds time, money and energy for the tokens.
 func (q *Request) spend(p *Plan) {
-	if q.Tokens == 0 {
+	if q.Tokens == 0 || p.TokensPerS == 0 {
 		return
 	}
 	p.Tokens = q.Tokens

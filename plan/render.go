@@ -67,10 +67,14 @@ func (p *Plan) Write(w io.Writer) error {
 			row("  "+part.en, "  "+part.zh, "%s", progress.Bytes(part.bytes))
 		}
 	}
-	row("on one card", "不切分时", "%s", progress.Bytes(p.Whole.Total))
-	row("CPU memory", "内存", locale.Text("%s a machine", "每台 %s"), progress.Bytes(p.CPUMemory))
+	if p.CPUMemory > 0 {
+		row("on one card", "不切分时", "%s", progress.Bytes(p.Whole.Total))
+		row("CPU memory", "内存", locale.Text("%s a machine", "每台 %s"), progress.Bytes(p.CPUMemory))
+	}
 	row("disk", "磁盘", "%s", progress.Bytes(p.Disk))
-	row("speed", "速度", locale.Text("%s tokens/s", "%s token/s"), thousands(p.TokensPerS))
+	if p.TokensPerS > 0 {
+		row("speed", "速度", locale.Text("%s tokens/s", "%s token/s"), thousands(p.TokensPerS))
+	}
 	if p.Task == Inference {
 		row("a token", "单 token 延迟", locale.Text("%.1f ms; prompts %s tokens/s", "%.1f 毫秒；提示词 %s token/s"), p.LatencyMS, thousands(p.PrefillPerS))
 		row("users", "并发用户", locale.Text("%d at a time, %d tokens each", "同时 %d 个，每个 %d token"), p.Users, p.Context)
@@ -80,7 +84,9 @@ func (p *Plan) Write(w io.Writer) error {
 		if p.Price > 0 {
 			row("cost", "费用", "$%s", thousands(p.Cost))
 		}
-		row("energy", "能耗", "%s kWh", thousands(p.Energy))
+		if p.Energy > 0 {
+			row("energy", "能耗", "%s kWh", thousands(p.Energy))
+		}
 	}
 	for _, a := range p.Advice {
 		row("change", "调整", "%s", a)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"danlu/data"
 	"danlu/dtype"
@@ -338,6 +339,23 @@ func (s *Stepper) Accumulate(ctx context.Context, x *data.Batch, norm float64, f
 		s.loads.add(name, t)
 	}
 	return report(out), err
+}
+
+// Estimate foretells how long the gradients of a batch take. The gradients hold nothing of use afterwards.
+func (s *Stepper) Estimate(ctx context.Context, x *data.Batch) (time.Duration, error) {
+	k := shapeOf(x)
+	k.first = !s.c.Accumulates
+	p, err := s.program(k)
+	if err != nil {
+		return 0, err
+	}
+	e, ok := p.(engine.Estimator)
+	if !ok {
+		return 0, fmt.Errorf("train: engine %s: does not estimate times", s.c.Engine.Name())
+	}
+	in := inputs(x, 1/float64(max(1, x.Scored)))
+	in["random"] = s.random()
+	return e.Estimate(ctx, in)
 }
 
 // Loads reports how even the choices of routers were in the step; nil where there are no routers.

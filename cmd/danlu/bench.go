@@ -2,10 +2,8 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,18 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"danlu/adapter"
-	"danlu/data"
+	"danlu/bench"
 	"danlu/dtype"
 	"danlu/family"
 	"danlu/internal/locale"
 	"danlu/internal/parallel"
 	"danlu/kernel"
-	"danlu/nn"
-	"danlu/optim"
-	"danlu/quant"
-	"danlu/train"
-	"danlu/weights"
 )
 
 func init() { verbs = append(verbs, newBench) }
@@ -47,6 +39,7 @@ func printJSON(v any) error {
 func newBenchTrain(o *options) *cobra.Command {
 	var model, precision, frozen string
 	var batch, seq, steps, rank int
+	var foretell bool
 	cmd := &cobra.Command{
 		Use:     "train MODEL",
 		Short:   locale.Text("Time training steps of a model with random weights", "测量随机权重模型的训练步速度"),
@@ -78,52 +71,32 @@ func newBenchTrain(o *options) *cobra.Command {
 				return err
 			}
 			defer eng.Close()
-			store := eng.NewStore()
-			defer store.Close()
-			c := train.StepConfig{Engine: eng, Store: store, Model: m, Policy: policy, Objective: train.CrossEntropy(0),
-				Updater: optim.AdamW{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8}}
-			var lora *adapter.Set
-			if rank > 0 {
-				if lora, err = adapter.Resolve(adapter.AllLinear(rank), m); err != nil {
-					return err
-				}
-				frozen = cmp.Or(frozen, precision) // as danlu train keeps them
-				kept, err := dtype.Parse(frozen)
-				if err != nil {
-					return fmt.Errorf("--frozen: %w", err)
-				}
-				if kept != dtype.F32 && kept != dtype.BF16 && !kernel.IsCoded(kept) {
-					return fmt.Errorf("--frozen: want f32, bf16, nf4 or nf4_double, got %s", frozen)
-				}
-				storage, err := lora.Storage(kept)
-				if err != nil {
-					return err
-				}
-				c.Trainable, c.Prepare = lora.Trains, func(b *nn.Build) {
-					b.Storage, b.Plain = storage, true
-					lora.Prepare(b)
-				}
+			t := bench.Training{Model: m, Policy: policy, Batch: batch, Seq: seq, Rank: rank}
+			frozen = cmp.Or(frozen, precision) // as danlu train keeps them
+			if t.Frozen, err = dtype.Parse(frozen); err != nil {
+				return fmt.Errorf("--frozen: %w", err)
 			}
-			stepper, err := train.NewStepper(c)
+			run, err := t.Open(eng)
 			if err != nil {
 				return err
 			}
-			defer stepper.Close()
-			if err := weights.Init(store, store.Specs(), 0); err != nil {
+			defer run.Close()
+			memory := run.Memory().Total
+			if err := run.Init(); err != nil {
 				return err
 			}
-			if lora != nil {
-				if err := lora.Init(store, 0); err != nil {
-					return err
+			var foretold time.Duration
+			if foretell {
+				if foretold, err = run.StepTime(cmd.Context()); err != nil {
+					return failure{err, exitFail}
 				}
 			}
-			x := randomBatch(batch, seq, m.Info().VocabSize, m.Info().PositionRows)
 			const warm = 2
 			var times []float64
 			loss := 0.0
 			for i := range warm + steps {
 				start := time.Now()
-				if loss, err = benchStep(cmd.Context(), stepper, x, int64(i+1)); err != nil {
+				if loss, err = run.Step(cmd.Context(), int64(i+1)); err != nil {
 					return failure{err, exitFail}
 				}
 				if i >= warm {
@@ -132,7 +105,7 @@ func newBenchTrain(o *options) *cobra.Command {
 			}
 			best := float64(batch*seq) / slices.Min(times)
 			if o.json {
-				return printJSON(map[string]any{"model": name, "batch": batch, "seq": seq, "dtype": precision, "lora": rank, "frozen": frozen, "tokens_per_s": best, "step_s": times, "peak_rss_bytes": peakRSS(), "loss": loss})
+				return printJSON(map[string]any{"model": name, "batch": batch, "seq": seq, "dtype": precision, "lora": rank, "frozen": frozen, "tokens_per_s": best, "step_s": times, "foretold_step_s": foretold.Seconds(), "peak_rss_bytes": peakRSS(), "foretold_bytes": memory, "loss": loss})
 			}
 			fmt.Printf("%s %dx%d %s: %.0f tokens/s (best of %d), peak memory %.2f GB, loss %.4f\n", name, batch, seq, precision, best, steps, float64(peakRSS())/1e9, loss)
 			return nil
@@ -146,41 +119,10 @@ func newBenchTrain(o *options) *cobra.Command {
 	f.IntVar(&rank, "lora", 0, locale.Text("train LoRA adapters of this rank on all linear layers; 0: all weights", "在所有线性层上训练此秩的 LoRA 适配器；0 表示训练全部权重"))
 	f.StringVar(&frozen, "frozen", "", locale.Text("with --lora: how linear layers are kept: f32, bf16, nf4 or nf4_double; default: as --dtype", "配合 --lora：线性层的存储类型 f32、bf16、nf4 或 nf4_double；默认同 --dtype"))
 	f.StringVar(&precision, "dtype", "bf16", locale.Text("compute in f32 or bf16", "以 f32 或 bf16 计算"))
+	f.BoolVar(&foretell, "foretell", false, locale.Text("foretell the time of a step before it is timed, as plan does", "计时前先像 plan 那样预测每步时间"))
 	f.StringVar(&o.engine, "engine", "cpu", engineUsage())
 	f.BoolVar(&o.json, "json", false, locale.Text("print JSON", "输出 JSON"))
 	return cmd
-}
-
-// benchStep is a whole optimiser step: gradients, norm, clipping to 1, update.
-func benchStep(ctx context.Context, s *train.Stepper, x *data.Batch, step int64) (float64, error) {
-	r, err := s.Accumulate(ctx, x, 1/float64(x.Scored), true)
-	if err != nil {
-		return 0, err
-	}
-	norm, err := s.GradNorm(ctx)
-	if err != nil {
-		return 0, err
-	}
-	return r["loss"], s.Apply(ctx, 1e-4, min(1, 1/(norm+1e-6)), step)
-}
-
-// randomBatch is one document per row.
-func randomBatch(b, t, vocab, rows int) *data.Batch {
-	rng := rand.New(rand.NewPCG(1, 2))
-	var sequences []data.Sequence
-	for range b {
-		ids := make([]int32, t)
-		for i := range ids {
-			ids[i] = int32(rng.IntN(min(vocab, 4000)))
-		}
-		sequences = append(sequences, data.Sequence{IDs: ids})
-	}
-	x := data.PadBatch(sequences, t, 0)
-	for x.P < rows {
-		x.Positions = append(x.Positions, x.Positions[:b*t]...)
-		x.P++
-	}
-	return x
 }
 
 func newBenchGEMM(o *options) *cobra.Command {
@@ -206,14 +148,10 @@ func newBenchGEMM(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				product := timeProduct
-				if d.IsQuantized() || d == dtype.F16 {
-					if err := kernel.CheckPack(d, k); err != nil {
-						return fmt.Errorf("--mkn: %w", err)
-					}
-					product = timePacked
+				g, err := bench.Product(pool, m, k, n, d)
+				if err != nil {
+					return fmt.Errorf("--mkn: %w", err)
 				}
-				g := product(pool, m, k, n, d)
 				gflops = append(gflops, g)
 				if !o.json {
 					fmt.Printf("%s %s → f32: %.1f GFLOP/s\n", precision, size, g)
@@ -245,51 +183,4 @@ func parseMKN(s string) (m, k, n int, err error) {
 		}
 	}
 	return v[0], v[1], v[2], nil
-}
-
-// randomRows are n numbers around zero.
-func randomRows(n int) []float32 {
-	rng := rand.New(rand.NewPCG(1, 2))
-	x := make([]float32, n)
-	for i := range x {
-		x[i] = rng.Float32() - 0.5
-	}
-	return x
-}
-
-// timeProduct is the best rate of at least half a second of X·Wᵀ with a weight matrix [N, K], in GFLOP/s.
-func timeProduct(pool *parallel.Pool, m, k, n int, d dtype.DType) float64 {
-	x, w, c := randomRows(m*k), randomRows(n*k), make([]float32, m*n)
-	g := kernel.MatMul{M: m, N: n, K: k, Round: d == dtype.BF16}
-	scratch := make([]float32, kernel.ScratchMatMul(m, n, k, pool.Workers(), g.Round))
-	return bestRate(m, k, n, func() {
-		g.Run(pool, kernel.Matrix{F32: x, Row: k, Col: 1}, kernel.Matrix{F32: w, Row: 1, Col: k}, kernel.Matrix{F32: c, Row: n, Col: 1}, scratch)
-	})
-}
-
-// timePacked is timeProduct for weights that are kept packed; activations are rounded to 8 bits beside block types.
-func timePacked(pool *parallel.Pool, m, k, n int, d dtype.DType) float64 {
-	x, c := randomRows(m*k), make([]float32, m*n)
-	stored := make([]byte, d.Bytes(n*k))
-	if err := quant.Quantize(d, stored, randomRows(n*k)); err != nil {
-		panic(err) // packed types can be quantized, and rows are whole blocks
-	}
-	w := make([]byte, kernel.PackedBytes(d, n, k))
-	kernel.Pack(d, w, stored, n, k, 0, kernel.Panels(n))
-	scratch := make([]float32, kernel.ScratchPacked(m, k, pool.Workers()))
-	g := kernel.PackedMul{Type: d, In: k, Out: n, M: m, Levels: true}
-	return bestRate(m, k, n, func() {
-		g.Run(pool, kernel.Matrix{F32: x, Row: k, Col: 1}, w, kernel.Matrix{F32: c, Row: n, Col: 1}, scratch)
-	})
-}
-
-// bestRate is the best rate of a product in at least half a second, in GFLOP/s.
-func bestRate(m, k, n int, product func()) float64 {
-	best := 0.0
-	for start := time.Now(); best == 0 || time.Since(start) < time.Second/2; {
-		t := time.Now()
-		product()
-		best = max(best, 2*float64(m)*float64(n)*float64(k)/time.Since(t).Seconds()/1e9)
-	}
-	return best
 }

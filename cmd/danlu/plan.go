@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"danlu/bench"
 	"danlu/hardware"
 	"danlu/internal/atomicfile"
 	"danlu/internal/locale"
@@ -23,7 +24,7 @@ func init() { verbs = append(verbs, newPlan) }
 type planFlags struct{ gpu, hardware string }
 
 func (f *planFlags) add(flags *pflag.FlagSet) {
-	flags.StringVar(&f.gpu, "gpu", "A100-80GB", locale.Text("card, by its name or a part of it", "显卡名称或其中一部分"))
+	flags.StringVar(&f.gpu, "gpu", "A100-80GB", locale.Text("card, by its name or a part of it; cpu: this machine, measured", "显卡名称或其中一部分；cpu 表示本机，实测"))
 	flags.StringVar(&f.hardware, "hardware", "", locale.Text("YAML file with more cards", "补充显卡的 YAML 文件"))
 }
 
@@ -50,6 +51,7 @@ and batch; flags replace them. The status is 1 when the plan does not fit.`,
   danlu plan llama-3-70b --task pretrain --gpu h100 --gpus 1024 --tokens 15e12
   danlu plan qwen3-32b --task inference --precision int4 --context 8192 --batch 16 --json
   danlu plan my.yaml --gpu a6000
+  danlu plan smollm2-135m --task full --batch 2 --context 512 --gpu cpu
   danlu plan 7B --task lora --html plan.html`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -57,7 +59,17 @@ and batch; flags replace them. The status is 1 when the plan does not fit.`,
 				return err
 			}
 			var err error
-			if q.GPU, err = on.card(); err != nil {
+			if strings.EqualFold(on.gpu, "cpu") {
+				eng, err := o.newEngine()
+				if err != nil {
+					return err
+				}
+				defer eng.Close()
+				q.Host = bench.Host{Context: cmd.Context(), Engine: eng}
+				if q.GPU, err = bench.Card(o.threads); err != nil {
+					return err
+				}
+			} else if q.GPU, err = on.card(); err != nil {
 				return err
 			}
 			if html != "" {

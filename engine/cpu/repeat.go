@@ -32,31 +32,42 @@ func (r *repeat) run(ctx context.Context) error {
 	for _, f := range r.start {
 		f()
 	}
+	if e, ok := ctx.Value(estimateKey{}).(*estimate); ok {
+		return e.repeat(ctx, r)
+	}
 	for k := range r.n {
-		at, next := k, k+1
-		if r.reverse {
-			at, next = r.n-1-k, r.n-2-k
+		if err := r.iterate(ctx, k); err != nil {
+			return err
 		}
-		for _, w := range r.windows {
-			w.p = unsafe.Add(w.base.p, w.off+at*w.stride)
+	}
+	return nil
+}
+
+// iterate moves the windows to an iteration and runs the body.
+func (r *repeat) iterate(ctx context.Context, k int) error {
+	at, next := k, k+1
+	if r.reverse {
+		at, next = r.n-1-k, r.n-2-k
+	}
+	for _, w := range r.windows {
+		w.p = unsafe.Add(w.base.p, w.off+at*w.stride)
+	}
+	for _, c := range r.carries {
+		switch {
+		case c.stack == nil:
+			c.arg.p, c.result.p = c.buffers[k&1].p, c.buffers[(k+1)&1].p
+		case k == r.n-1:
+			c.arg.p, c.result.p = unsafe.Add(c.stack.p, at*c.stride), c.buffers[0].p
+		default:
+			c.arg.p, c.result.p = unsafe.Add(c.stack.p, at*c.stride), unsafe.Add(c.stack.p, next*c.stride)
 		}
-		for _, c := range r.carries {
-			switch {
-			case c.stack == nil:
-				c.arg.p, c.result.p = c.buffers[k&1].p, c.buffers[(k+1)&1].p
-			case k == r.n-1:
-				c.arg.p, c.result.p = unsafe.Add(c.stack.p, at*c.stride), c.buffers[0].p
-			default:
-				c.arg.p, c.result.p = unsafe.Add(c.stack.p, at*c.stride), unsafe.Add(c.stack.p, next*c.stride)
-			}
+	}
+	for i := range r.steps {
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-		for i := range r.steps {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if err := r.steps[i].run(ctx); err != nil {
-				return err
-			}
+		if err := r.steps[i].run(ctx); err != nil {
+			return err
 		}
 	}
 	return nil
