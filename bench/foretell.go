@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -19,7 +20,7 @@ const process = 28 << 20
 
 // Memory is what the run takes, known from its compiled programs before a weight is touched.
 func (r *Run) Memory() plan.Memory {
-	m := plan.Memory{Activations: r.program, Reserved: process}
+	m := plan.Memory{Weights: r.store.Bytes(), Activations: r.program, Reserved: process}
 	for _, s := range r.store.Specs() {
 		bytes := int64(s.Type.Bytes())
 		switch {
@@ -27,10 +28,9 @@ func (r *Run) Memory() plan.Memory {
 			m.Optimizer += bytes
 		case strings.HasPrefix(s.Label, "grad."):
 			m.Gradients += bytes
-		default:
-			m.Weights += bytes
 		}
 	}
+	m.Weights -= m.Optimizer + m.Gradients
 	m.Total = m.Weights + m.Gradients + m.Optimizer + m.Activations + m.Reserved
 	return m
 }
@@ -38,15 +38,17 @@ func (r *Run) Memory() plan.Memory {
 // StepTime foretells how long a step takes, from one of each run of equal layers and a part of the update: only these are
 // computed, so that it takes little memory and a fraction of a step.
 func (r *Run) StepTime(ctx context.Context) (time.Duration, error) {
-	forward, err := r.stepper.Estimate(ctx, r.batch)
-	if err != nil {
-		return 0, err
-	}
 	trained := 0
 	for _, p := range r.stepper.Params() {
 		trained += p.Type.Len()
 	}
+	// The update comes first: its sample is gone before activations are touched.
 	update, err := updateTime(ctx, r.engine, trained)
+	if err != nil {
+		return 0, err
+	}
+	debug.FreeOSMemory()
+	forward, err := r.stepper.Estimate(ctx, r.batch)
 	return forward + update, err
 }
 

@@ -70,7 +70,11 @@ func (t Training) Open(e engine.Engine) (_ *Run, err error) {
 			r.lora.Prepare(b)
 		}
 	}
-	specs, err := family.Params(t.Model, c.Prepare)
+	specs, err := family.Params(t.Model, func(b *nn.Build) {
+		if c.Prepare != nil {
+			c.Prepare(b)
+		}
+	})
 	if err != nil {
 		return nil, err
 	}

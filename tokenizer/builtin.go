@@ -38,7 +38,7 @@ func Builtin() (*Tokenizer, error) {
 }
 
 // builtinModels are the presets whose models read the built-in vocabulary.
-var builtinModels = []string{"llama-tiny", "glm-tiny", "stories15m-v4k", "qwen3-tiny", "yi-tiny", "baichuan2-tiny", "deepseek-v3-tiny"}
+var builtinModels = []string{"llama-tiny", "glm-tiny", "stories15m-v4k", "qwen3-tiny", "qwen3-moe-tiny", "yi-tiny", "baichuan2-tiny", "deepseek-v3-tiny"}
 
 // Open returns the tokenizer of a model folder, a vocabulary file, a GGUF or, where there is no such file, a preset with
 // the built-in vocabulary.
