@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"danlu/chat"
 	"danlu/chat/jinja"
+	"danlu/generate"
 	"danlu/tokenizer"
 )
 
@@ -129,7 +131,7 @@ func (s *Server) chat(w http.ResponseWriter, q *http.Request) *apiError {
 	if e != nil {
 		return e
 	}
-	r, prompts, e := s.conversing(f)
+	r, prompts, e := s.conversing(q.Context(), f)
 	if e != nil {
 		return e
 	}
@@ -137,7 +139,7 @@ func (s *Server) chat(w http.ResponseWriter, q *http.Request) *apiError {
 }
 
 // conversing reads a request for an answer to a conversation.
-func (s *Server) conversing(f *fields) (*request, []prompt, *apiError) {
+func (s *Server) conversing(ctx context.Context, f *fields) (*request, []prompt, *apiError) {
 	r := s.common(f)
 	if f.err != nil {
 		return nil, nil, f.err
@@ -148,7 +150,11 @@ func (s *Server) conversing(f *fields) (*request, []prompt, *apiError) {
 	speech := r.model.Dialect.Speech()
 	r.logprobs(f)
 	choice, _ := f.take("tool_choice")
-	c, e := conversation(f, speech)
+	var a *album
+	if r.model.sight != nil {
+		a = &album{}
+	}
+	c, e := conversation(f, speech, a)
 	if e != nil {
 		return nil, nil, e
 	}
@@ -167,6 +173,12 @@ func (s *Server) conversing(f *fields) (*request, []prompt, *apiError) {
 	if err != nil {
 		return nil, nil, badField("messages", "%v", err)
 	}
+	var pictures *generate.Pictures
+	if a != nil && len(a.data) > 0 {
+		if p.IDs, pictures, err = r.model.look(ctx, p.IDs, a); err != nil {
+			return nil, nil, badField("messages", "%v", err)
+		}
+	}
 	if e := r.fits("messages", p.IDs); e != nil {
 		return nil, nil, e
 	}
@@ -176,7 +188,7 @@ func (s *Server) conversing(f *fields) (*request, []prompt, *apiError) {
 	}
 	r.stops = slices.Concat(r.stops, words)
 	parser := func() *chat.Parser { return speech.Parser(speech.Opened(p.Text), c.Tools) }
-	one := prompt{ids: p.IDs, parser: parser, thought: begins(c, speech, p.Text), keep: speech.Keep(r.model.Tokenizer), closing: r.model.Tokenizer.Encode(speech.Think[1], tokenizer.Options{ParseSpecial: true})}
+	one := prompt{ids: p.IDs, pictures: pictures, parser: parser, thought: begins(c, speech, p.Text), keep: speech.Keep(r.model.Tokenizer), closing: r.model.Tokenizer.Encode(speech.Think[1], tokenizer.Options{ParseSpecial: true})}
 	return r, []prompt{one}, nil
 }
 
@@ -219,8 +231,8 @@ func (r *request) logprobs(f *fields) {
 	}
 }
 
-// conversation reads messages and tools.
-func conversation(f *fields, speech chat.Speech) (*chat.Conversation, *apiError) {
+// conversation reads messages and tools; pictures go into the album, where there is one.
+func conversation(f *fields, speech chat.Speech, a *album) (*chat.Conversation, *apiError) {
 	members := map[string]json.RawMessage{}
 	names := []string{"messages", "tools", "chat_template_kwargs", "add_generation_prompt", "continue_final_message"}
 	for _, name := range names {
@@ -264,7 +276,7 @@ func conversation(f *fields, speech chat.Speech) (*chat.Conversation, *apiError)
 		return nil, badField("messages", "is empty")
 	}
 	for i, m := range c.Messages {
-		clean, err := ordinary(m)
+		clean, err := ordinary(m, a)
 		if err != nil {
 			return nil, badField("messages", "[%d]%v", i, err)
 		}
@@ -273,9 +285,9 @@ func conversation(f *fields, speech chat.Speech) (*chat.Conversation, *apiError)
 	return c, offered(c)
 }
 
-// ordinary returns a message as templates expect it: content is a text, arguments of calls are objects, and developers
+// ordinary returns a message as templates expect it: content is a text or has pictures, arguments of calls are objects, and developers
 // are the system.
-func ordinary(m *jinja.Dict) (*jinja.Dict, error) {
+func ordinary(m *jinja.Dict, a *album) (*jinja.Dict, error) {
 	m = m.Clone()
 	role, _ := m.Get("role")
 	switch role {
@@ -294,34 +306,15 @@ func ordinary(m *jinja.Dict) (*jinja.Dict, error) {
 			return nil, errors.New(".content: is missing")
 		}
 	case jinja.List:
-		text, err := joined(x)
+		parts, err := a.parts(x)
 		if err != nil {
 			return nil, err
 		}
-		m.SetString("content", text)
+		m.SetString("content", parts)
 	default:
 		return nil, errors.New(".content: want a text or a list of parts")
 	}
 	return m, argumentObjects(m, calls)
-}
-
-// joined is the text of a message's parts.
-func joined(parts jinja.List) (string, error) {
-	var b strings.Builder
-	for i, x := range parts {
-		d, ok := x.(*jinja.Dict)
-		if !ok {
-			return "", fmt.Errorf(".content[%d]: want an object", i)
-		}
-		kind, _ := d.Get("type")
-		text, _ := d.Get("text")
-		s, ok := text.(string)
-		if kind != "text" || !ok {
-			return "", fmt.Errorf(".content[%d]: this server reads parts of type text, got %s", i, jinja.Repr(kind))
-		}
-		b.WriteString(s)
-	}
-	return b.String(), nil
 }
 
 // argumentObjects reads the arguments of a message's calls, which the API writes as a text.

@@ -141,7 +141,7 @@ func (s *Server) ollamaChat(w http.ResponseWriter, q *http.Request) *apiError {
 		}
 		f.raw["messages"] = messages
 	}
-	r, prompts, e := s.conversing(f)
+	r, prompts, e := s.conversing(q.Context(), f)
 	if e == nil {
 		e = a.bound(r, prompts)
 	}
@@ -204,15 +204,15 @@ func (s *Server) ollamaGenerate(w http.ResponseWriter, q *http.Request) *apiErro
 	a := s.fromOllama(f)
 	var raw bool
 	f.bool("raw", &raw)
-	prompt, system, images := f.raw["prompt"], f.raw["system"], f.raw["images"]
+	text, system, images := f.raw["prompt"], f.raw["system"], f.raw["images"]
 	delete(f.raw, "system")
 	delete(f.raw, "images")
-	if len(prompt) == 0 || string(prompt) == `""` {
+	if len(text) == 0 || string(text) == `""` {
 		return s.loaded(w, f)
 	}
-	read := s.continuing
+	read := func(_ context.Context, f *fields) (*request, []prompt, *apiError) { return s.continuing(f) }
 	if m := s.peek(f); !raw && m != nil && m.Dialect != nil {
-		if f.raw["messages"], e = question(prompt, system, images); e != nil {
+		if f.raw["messages"], e = question(text, system, images); e != nil {
 			return e
 		}
 		delete(f.raw, "prompt")
@@ -220,7 +220,7 @@ func (s *Server) ollamaGenerate(w http.ResponseWriter, q *http.Request) *apiErro
 	} else if system != nil || images != nil {
 		return cannot("system", "a text that is continued (raw, or a model without a template) has no system prompt and no pictures")
 	}
-	r, prompts, e := read(f)
+	r, prompts, e := read(q.Context(), f)
 	if e == nil {
 		e = a.bound(r, prompts)
 	}

@@ -143,10 +143,11 @@ func (r *reply) reason() string {
 
 // prompt is what one reply goes on from.
 type prompt struct {
-	ids    []int32
-	before []int32 // what the reply's text continues, nil for an answer
-	parser func() *chat.Parser
-	keep   map[int32]bool
+	ids      []int32
+	pictures *generate.Pictures // nil: none
+	before   []int32            // what the reply's text continues, nil for an answer
+	parser   func() *chat.Parser
+	keep     map[int32]bool
 	// closing ends a thought, where the parser knows thoughts; thought says whether the prompt has opened one, or the reply
 	// may.
 	closing []int32
@@ -165,12 +166,14 @@ func (s *Server) start(ctx context.Context, r *request, prompts []prompt) (_ *fe
 				a.parser = p.parser()
 			}
 			req := r.answer
-			req.Prompt = p.ids
+			req.Prompt, req.Pictures = p.ids, p.pictures
 			req.Sampling.Seed += uint64(i)
 			req.Form = r.constraint(a, p)
-			a.job = &job{ctx: ctx, req: req, probabilities: r.probs, forced: a.forced, token: a.token, scope: r.scope, anew: r.anew}
-			if a.job.draft, err = r.drafting(); err != nil {
-				return nil, nil, err
+			a.job = &job{ctx: ctx, req: req, probabilities: r.probs, forced: a.forced, token: a.token, scope: r.scope, anew: r.anew || p.pictures != nil}
+			if p.pictures == nil { // a small model does not see
+				if a.job.draft, err = r.drafting(); err != nil {
+					return nil, nil, err
+				}
 			}
 			replies, jobs = append(replies, a), append(jobs, a.job)
 		}

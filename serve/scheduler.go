@@ -78,6 +78,7 @@ type scheduler struct {
 
 	mu      sync.Mutex
 	waiting []*job
+	errands []func() // what is to be done between two passes
 	running int
 	closed  bool
 	wake    chan struct{} // a job came, or the scheduler closes
@@ -124,6 +125,44 @@ func (s *scheduler) rouse() {
 	}
 }
 
+// between calls f when no pass is running, and returns what it returns.
+func (s *scheduler) between(ctx context.Context, f func() error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	done := make(chan error, 1)
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return errClosed
+	}
+	s.errands = append(s.errands, func() {
+		if ctx.Err() != nil { // nobody waits any more
+			return
+		}
+		done <- f()
+	})
+	s.rouse()
+	s.mu.Unlock()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// runErrands does what came since the last pass.
+func (s *scheduler) runErrands() {
+	s.mu.Lock()
+	errands := s.errands
+	s.errands = nil
+	s.mu.Unlock()
+	for _, f := range errands {
+		f()
+	}
+}
+
 // load is the number of replies in work and of those that wait.
 func (s *scheduler) load() (running, waiting int) {
 	s.mu.Lock()
@@ -143,12 +182,13 @@ func (s *scheduler) close() {
 func (s *scheduler) loop() {
 	defer close(s.done)
 	for {
+		s.runErrands()
 		s.leave()
 		s.join()
 		s.metrics.fill(s.runner)
 		if len(s.live) == 0 {
 			s.mu.Lock()
-			over := s.closed && len(s.waiting) == 0
+			over := s.closed && len(s.waiting) == 0 && len(s.errands) == 0
 			s.mu.Unlock()
 			if over {
 				return
@@ -220,6 +260,7 @@ func (s *scheduler) join() {
 
 // begin readies a job's empty sequence.
 func (s *scheduler) begin(j *job) {
+	j.seq.Pictures = j.req.Pictures
 	s.runner.Next(j.seq, j.seen, 0) // finds the prefix
 	if j.seq.Prefix > s.runner.Chunk() {
 		j.err = fmt.Errorf("serve: a prompt of %d tokens that see each other does not fit a pass of %d", j.seq.Prefix, s.runner.Chunk())

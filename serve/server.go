@@ -35,8 +35,11 @@ type Model struct {
 	Drafter func() (generate.Drafter, error)
 	Guesses int // most guesses of one pass [8]
 
+	Eyes *generate.Eyes // of models that read pictures
+
 	sched *scheduler
 	forms forms
+	sight *sight // nil: none
 }
 
 // Files are facts of the files that a model came from.
@@ -105,6 +108,9 @@ func New(o Options, models ...*Model) (*Server, error) {
 	}
 	for _, m := range models {
 		m.sched = newScheduler(m.Runner, o.Queue)
+		if m.Eyes != nil && m.Dialect != nil {
+			m.sight = newSight(m.Eyes)
+		}
 	}
 	s.routes(pages)
 	return s, nil
@@ -295,7 +301,7 @@ type card struct {
 	Created int64  `json:"created"`
 	Owner   string `json:"owned_by"`
 	Context int    `json:"max_model_len"`
-	// Abilities are what a client can ask of the model: chat, tools, thinking.
+	// Abilities are what a client can ask of the model: completion, chat, tools, thinking, vision.
 	Abilities []string `json:"capabilities"`
 }
 
@@ -315,6 +321,9 @@ func (m *Model) abilities() []string {
 	}
 	if speech.Think[0] != "" {
 		can = append(can, "thinking")
+	}
+	if m.sight != nil {
+		can = append(can, "vision")
 	}
 	return can
 }

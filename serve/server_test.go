@@ -67,6 +67,14 @@ func tinyServer(t testing.TB, o Options, opts generate.Options) (*Server, *httpt
 	return s, h
 }
 
+// listening serves until the test ends, and returns the address.
+func listening(t testing.TB, s *Server) string {
+	t.Helper()
+	h := httptest.NewServer(s)
+	t.Cleanup(func() { h.Close(); s.Close() })
+	return h.URL
+}
+
 // post sends a body and returns the status and the answer.
 func post(t testing.TB, url, body string) (int, string) {
 	t.Helper()
@@ -334,7 +342,7 @@ func TestBadRequests(t *testing.T) {
 		{`{"messages":"hi"}`, 400, "messages", "list"},
 		{`{"messages":[{"role":"king","content":"x"}]}`, 400, "messages", "[0].role"},
 		{`{"messages":[{"role":"user"}]}`, 400, "messages", "[0].content"},
-		{`{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}]}`, 400, "messages", "type text"},
+		{`{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}]}`, 400, "messages", "reads no pictures"},
 		{`{"messages":[{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":"{"}}]}]}`, 400, "messages", "arguments"},
 		{chatBody("x", `,"model":"tiny"`), 400, "model", "twice"},
 		{`{"model":"large","messages":[{"role":"user","content":"x"}]}`, 404, "model", `"large" does not exist`},

@@ -49,7 +49,7 @@ func (m *Model) converse(f *fields) ([]int32, *apiError) {
 		return nil, badField("messages", "the model %q has no chat template", m.ID)
 	}
 	choice, _ := f.take("tool_choice")
-	c, e := conversation(f, m.Dialect.Speech())
+	c, e := conversation(f, m.Dialect.Speech(), nil)
 	if e != nil {
 		return nil, e
 	}

@@ -19,6 +19,7 @@ import (
 	"danlu/chat"
 	"danlu/dtype"
 	"danlu/engine"
+	"danlu/family"
 	"danlu/generate"
 	"danlu/hub"
 	"danlu/internal/locale"
@@ -204,8 +205,18 @@ func (s *serveFlags) load(path string, m *opened, eng engine.Engine, quiet bool)
 		tokens = s.cache
 	}
 	opts.Pages = (tokens + opts.PageLen - 1) / opts.PageLen
-	out.Runner, shut, err = s.how.runner(m, eng, quiet, opts)
-	return out, shut, err
+	if out.Runner, shut, err = s.how.runner(m, eng, quiet, opts); err != nil {
+		return nil, nil, err
+	}
+	if _, sees := m.model.(family.Viewer); !sees {
+		return out, shut, nil
+	}
+	var unseen error
+	if out.Eyes, unseen = out.Runner.Eyes(path); unseen != nil {
+		fmt.Fprintf(os.Stderr, locale.Text("no pictures: %v\n", "不支持图片：%v\n"), unseen)
+		return out, shut, nil
+	}
+	return out, func() { out.Eyes.Close(); shut() }, nil
 }
 
 // filesOf sums up a checkpoint's tensors.
