@@ -118,3 +118,15 @@ func TestOllamaModels(t *testing.T) {
 		t.Errorf("status %d: %s", status, text)
 	}
 }
+
+func TestOllamaFormat(t *testing.T) {
+	_, h := tinyServer(t, Options{}, generate.Options{Context: 256, Sequences: 2})
+	const q = `{"messages":[{"role":"user","content":"which?"}],"stream":false,"options":{"temperature":1,"seed":5},"format":`
+	for range 3 {
+		got := ollamaLines(t, h.URL+"/api/chat", q+`{"type":"object","properties":{"metal":{"enum":["tin","gold"]}},"required":["metal"],"additionalProperties":false}}`)
+		var x struct{ Metal string }
+		if err := json.Unmarshal([]byte(got[0].Message.Content), &x); err != nil || x.Metal != "tin" && x.Metal != "gold" {
+			t.Errorf("not of the schema: %q", got[0].Message.Content)
+		}
+	}
+}

@@ -45,7 +45,7 @@ func (a *album) part(d *jinja.Dict) (*jinja.Dict, error) {
 	}
 	rest, isData := strings.CutPrefix(url, "data:")
 	if !isData {
-		return nil, fmt.Errorf("image_url: this server loads nothing from other places; send the picture as data:image/...;base64,...")
+		return nil, fmt.Errorf("image_url: this server loads nothing from other places; send the picture as a data URL in base64")
 	}
 	head, text, _ := strings.Cut(rest, ",")
 	if !strings.HasSuffix(head, ";base64") {
