@@ -155,6 +155,42 @@ func dotAff16x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe
 func widenAff16(dst, src unsafe.Pointer, blocks, zero int)
 
 //go:noescape
+func wideF32Four1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer, panel int)
+
+//go:noescape
+func wideF32Four2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer, panel int)
+
+//go:noescape
+func wideF32Four3(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer, panel int)
+
+//go:noescape
+func wideF32Four4(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer, panel int)
+
+//go:noescape
+func wideF16Four1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer, panel int)
+
+//go:noescape
+func wideF16Four2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer, panel int)
+
+//go:noescape
+func wideF16Four3(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer, panel int)
+
+//go:noescape
+func wideF16Four4(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer, panel int)
+
+//go:noescape
+func wideBF16Four1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer, panel int)
+
+//go:noescape
+func wideBF16Four2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer, panel int)
+
+//go:noescape
+func wideBF16Four3(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer, panel int)
+
+//go:noescape
+func wideBF16Four4(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer, panel int)
+
+//go:noescape
 func wideF32x12(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
 
 //go:noescape
@@ -198,12 +234,6 @@ func wideBF16x2(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe
 
 //go:noescape
 func wideBF16x1(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer)
-
-//go:noescape
-func wideVectorF16(y, w, a unsafe.Pointer, depth, panel int, bias unsafe.Pointer)
-
-//go:noescape
-func wideVectorBF16(y, w, a unsafe.Pointer, depth, panel int, bias unsafe.Pointer)
 
 //go:noescape
 func unpackQ8_0AVX2(dst, src unsafe.Pointer, records int)
@@ -504,23 +534,29 @@ func wideRows(d dtype.DType, c []float32, cRow int, a []float32, aRow int, w []b
 	t.run(c, cRow, unsafe.Pointer(&a[0]), 4*aRow, panel, rows, depth, bias)
 }
 
-// wideVector multiplies one float32 row with 4 neighbouring packed panels of 16-bit numbers, if the machine can.
-func wideVector(d dtype.DType, c, a []float32, w []byte, depth int, bias []float32) bool {
-	if cpu.Active() < cpu.AVX512 {
+// fourKernel multiplies as many rows as its place tells with 4 panels.
+type fourKernel func(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer, panel int)
+
+var fourKernels = [256][4]fourKernel{
+	dtype.F32:  {wideF32Four1, wideF32Four2, wideF32Four3, wideF32Four4},
+	dtype.F16:  {wideF16Four1, wideF16Four2, wideF16Four3, wideF16Four4},
+	dtype.BF16: {wideBF16Four1, wideBF16Four2, wideBF16Four3, wideBF16Four4},
+}
+
+// wideFour is wideRows for few rows and 4 panels of numbers that are panel bytes apart, if the machine can.
+func wideFour(d dtype.DType, c []float32, cRow int, a []float32, aRow int, w []byte, panel, rows, depth int, bias []float32) bool {
+	kernels := &fourKernels[d]
+	if cpu.Active() < cpu.AVX512 || rows > fewRows || kernels[0] == nil {
 		return false
 	}
-	_, _, _ = c[4*panelRows-1], a[depth-1], bias[4*panelRows-1]
-	size := panelBytes(d, depth)
-	_ = w[4*size-1]
-	f := wideVectorF16
-	switch d {
-	case dtype.F16:
-	case dtype.BF16:
-		f = wideVectorBF16
-	default:
-		return false
+	_, _, _ = c[(rows-1)*cRow+fourPanels*panelRows-1], a[(rows-1)*aRow+depth-1], w[(fourPanels-1)*panel+d.Bytes(depth*panelRows)-1]
+	if bias != nil {
+		_ = bias[fourPanels*panelRows-1]
 	}
-	f(unsafe.Pointer(&c[0]), unsafe.Pointer(&w[0]), unsafe.Pointer(&a[0]), depth, size, unsafe.Pointer(&bias[0]))
+	for r := 0; r < rows; r += len(kernels) {
+		kernels[min(rows-r, len(kernels))-1](unsafe.Pointer(&c[r*cRow]), 4*cRow, unsafe.Pointer(&a[r*aRow]), 4*aRow,
+			unsafe.Pointer(unsafe.SliceData(w)), depth, unsafe.Pointer(unsafe.SliceData(bias)), panel)
+	}
 	return true
 }
 

@@ -72,7 +72,7 @@ func (g *PackedMul) run(r runner, x Matrix, w []byte, y Matrix, scratch []float3
 		default:
 			r.Run(rows, &g.quantizing)
 		}
-		g.perTask = ceilTo(max(1, taskBytes/(rows*max(1, panelBytes(g.Type, g.In)))), min(vectorPanels, panels))
+		g.perTask = ceilTo(max(1, taskBytes/(rows*max(1, panelBytes(g.Type, g.In)))), min(fourPanels, panels))
 		r.Run((panels+g.perTask-1)/g.perTask, &g.panels)
 	}
 }
@@ -113,11 +113,15 @@ func (t *quantizeTask) Do(_, i int) {
 // panelTask multiplies the rows in work with some panels.
 type panelTask struct{ g *PackedMul }
 
-// vectorPanels is the number of panels that wideVector takes.
-const vectorPanels = 4
+// fourPanels is the number of panels that wideFour takes, fewRows the most rows for which that is faster than one panel
+// with many rows.
+const (
+	fourPanels = 4
+	fewRows    = 7
+)
 
 // noBias is the bias of products without one.
-var noBias [vectorPanels * panelRows]float32
+var noBias [fourPanels * panelRows]float32
 
 // Do implements parallel.Task.
 func (t *panelTask) Do(worker, i int) {
@@ -125,8 +129,8 @@ func (t *panelTask) Do(worker, i int) {
 	own := g.own[worker*g.ownSize : (worker+1)*g.ownSize]
 	for p := i * g.perTask; p < min((i+1)*g.perTask, Panels(g.Out)); p++ {
 		n0 := p * panelRows
-		if p+vectorPanels <= min((i+1)*g.perTask, g.Out/panelRows) && g.vector(p) {
-			p += vectorPanels - 1
+		if p+fourPanels <= min((i+1)*g.perTask, g.Out/panelRows) && g.four(p) {
+			p += fourPanels - 1
 			continue
 		}
 		width := min(panelRows, g.Out-n0)
@@ -154,20 +158,20 @@ func (t *panelTask) Do(worker, i int) {
 	}
 }
 
-// vector computes the columns of full panels p to p+vectorPanels-1 for a single row of 16-bit weights, if it can.
-func (g *PackedMul) vector(p int) bool {
-	if g.to-g.from != 1 || g.Levels || g.Round && g.Type != dtype.BF16 || g.y.F32 == nil || g.y.Col != 1 {
+// four computes the columns of full panels p to p+fourPanels-1 for a few rows of 16-bit weights, if it can.
+func (g *PackedMul) four(p int) bool {
+	if g.Levels || g.l.blocks > 0 || g.Round && g.Type != dtype.BF16 || g.y.F32 == nil || g.y.Col != 1 {
 		return false
 	}
-	a, n0, size := g.act, p*panelRows, panelBytes(g.Type, g.In)
+	a, aRow, n0, size := g.act, g.In, p*panelRows, panelBytes(g.Type, g.In)
 	if !g.prepared() {
-		a = g.x.F32[g.from*g.x.Row:]
+		a, aRow = g.x.F32[g.from*g.x.Row:], g.x.Row
 	}
 	bias := noBias[:]
 	if g.Bias != nil {
 		bias = g.Bias[n0:]
 	}
-	return wideVector(g.Type, g.y.F32[g.from*g.y.Row+n0:], a, g.w[p*size:(p+vectorPanels)*size], g.In, bias)
+	return wideFour(g.Type, g.y.F32[g.from*g.y.Row+n0:], g.y.Row, a, aRow, g.w[p*size:(p+fourPanels)*size], size, g.to-g.from, g.In, bias)
 }
 
 // panel computes the columns of one panel.

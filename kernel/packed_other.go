@@ -32,7 +32,7 @@ func wideRows(d dtype.DType, c []float32, cRow int, a []float32, aRow int, w []b
 	wideRowsPortable(c, cRow, a, aRow, widePanel(d, w, depth, scratch), rows, depth, bias)
 }
 
-func wideVector(d dtype.DType, c, a []float32, w []byte, depth int, bias []float32) bool {
+func wideFour(d dtype.DType, c []float32, cRow int, a []float32, aRow int, w []byte, panel, rows, depth int, bias []float32) bool {
 	return false
 }
 

@@ -119,20 +119,44 @@ func (a *PagedAttention) Attend(mem []byte, pages []int32, head int, q []float32
 	base := first / a.PageLen * a.PageLen
 	width := ceilTo(last+1-base, a.PageLen)
 	scores, temp := scratch[:len(rows)*width], scratch[len(rows)*width:]
-	for at := base; at <= last; at += panelRows {
-		d, panel := a.keyPanel(mem, int(pages[at/a.PageLen]), head, at%a.PageLen, temp)
-		wideRows(d, scores[at-base:], width, q, a.KeyDim, panel, len(rows), a.KeyDim, noBias[:panelRows], temp)
+	for at := base; at <= last; at += a.PageLen {
+		a.score(a.keys(mem, int(pages[at/a.PageLen]), head), scores[at-base:], width, q, len(rows), min(a.PageLen, last+1-at), temp)
 	}
 	for i, r := range rows {
 		a.weigh(scores[i*width:(i+1)*width], r, base)
 	}
 	clear(out[:len(rows)*a.ValueDim])
 	for at := base; at <= last; at += a.PageLen {
-		tokens := min(a.PageLen, last+1-at)
-		for j := 0; j < a.ValueDim; j += panelRows {
-			d, panel := a.valuePanel(mem, int(pages[at/a.PageLen]), head, j, tokens, temp)
-			wideRows(d, out[j:], a.ValueDim, scores[at-base:], width, panel, len(rows), tokens, nil, temp)
+		a.sum(a.values(mem, int(pages[at/a.PageLen]), head), out, scores[at-base:], width, len(rows), min(a.PageLen, last+1-at), temp)
+	}
+}
+
+// score multiplies queries with the first keys of a page.
+func (a *PagedAttention) score(keys []byte, scores []float32, width int, q []float32, rows, tokens int, temp []float32) {
+	panel := a.Store.Bytes(panelRows * a.KeyDim)
+	for at := 0; at < tokens; at += panelRows {
+		// Panels of a page that hold no token yet may be multiplied too: what comes of it is not looked at.
+		if at+panelRows < tokens && at+fourPanels*panelRows <= a.PageLen &&
+			wideFour(a.Store, scores[at:], width, q, a.KeyDim, keys[at/panelRows*panel:], panel, rows, a.KeyDim, noBias[:]) {
+			at += (fourPanels - 1) * panelRows
+			continue
 		}
+		d, k := a.keyPanel(keys, at, temp)
+		wideRows(d, scores[at:], width, q, a.KeyDim, k, rows, a.KeyDim, noBias[:panelRows], temp)
+	}
+}
+
+// sum adds the first values of a page, weighed, to out.
+func (a *PagedAttention) sum(values []byte, out, scores []float32, width, rows, tokens int, temp []float32) {
+	panel := a.Store.Bytes(panelRows * a.PageLen)
+	for j := 0; j < a.ValueDim; j += panelRows {
+		if j+fourPanels*panelRows <= a.ValueDim &&
+			wideFour(a.Store, out[j:], a.ValueDim, scores, width, values[j/panelRows*panel:], panel, rows, tokens, nil) {
+			j += (fourPanels - 1) * panelRows
+			continue
+		}
+		d, v := a.valuePanel(values, j, tokens, temp)
+		wideRows(d, out[j:], a.ValueDim, scores, width, v, rows, tokens, nil, temp)
 	}
 }
 

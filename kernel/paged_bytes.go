@@ -52,9 +52,8 @@ func (a *PagedAttention) valueBlock(values []byte, b int) (scales []uint16, q []
 	return words16(block[:2*a.PageLen]), block[2*a.PageLen:]
 }
 
-// keyPanel is the panel of 16 tokens from place on as numbers: as it lies in the cache, or widened in temp.
-func (a *PagedAttention) keyPanel(mem []byte, page, head, place int, temp []float32) (dtype.DType, []byte) {
-	keys := a.keys(mem, page, head)
+// keyPanel is the panel of 16 tokens of a page from place on as numbers: as it lies in the cache, or widened in temp.
+func (a *PagedAttention) keyPanel(keys []byte, place int, temp []float32) (dtype.DType, []byte) {
 	if !a.bytePages() {
 		return a.Store, keys[a.Store.Bytes(place*a.KeyDim):][:a.Store.Bytes(panelRows*a.KeyDim)]
 	}
@@ -66,8 +65,7 @@ func (a *PagedAttention) keyPanel(mem []byte, page, head, place int, temp []floa
 }
 
 // valuePanel is elements j to j+15 of the first tokens of a page.
-func (a *PagedAttention) valuePanel(mem []byte, page, head, j, tokens int, temp []float32) (dtype.DType, []byte) {
-	values := a.values(mem, page, head)
+func (a *PagedAttention) valuePanel(values []byte, j, tokens int, temp []float32) (dtype.DType, []byte) {
 	if !a.bytePages() {
 		return a.Store, values[a.Store.Bytes(j*a.PageLen):][:a.Store.Bytes(panelRows*tokens)]
 	}

@@ -350,6 +350,9 @@ func (q format) unpack(f *file) {
 // tileRows are the numbers of rows of the microkernels.
 var tileRows = []int{12, 8, 4, 2, 1}
 
+// fourRows is the most rows of the kernels of 4 panels.
+const fourRows = 4
+
 // dot writes func(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, blocks int, bias
 // unsafe.Pointer): rows of activations times a plain panel. halved and affine are the panel's.
 func dot(f *file, rows int, halved, affine bool) {
@@ -477,41 +480,61 @@ func wide(f *file, name string, rows, bytes int, load func(at, z int)) {
 	f.ins("JMP start")
 }
 
-// wideVector writes func(y, w, a unsafe.Pointer, depth, panel int, bias unsafe.Pointer): one row of float32 times 4 panels
-// that are panel bytes apart, with the sums of the panels in step with each other.
-func wideVector(f *file, name string, bytes int, load func(from string, at, z int)) {
-	fmt.Fprintf(f, "\n// func %s(y, w, a unsafe.Pointer, depth, panel int, bias unsafe.Pointer)\n// Needs AVX-512F.\nTEXT ·%s(SB), NOSPLIT, $0-48\n", name, name)
-	f.ins("MOVQ y+0(FP), DI")
-	f.ins("MOVQ w+8(FP), DX")
+// wideFour writes func(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias
+// unsafe.Pointer, panel int): a few rows of float32 times 4 panels that are panel bytes apart, with the sums of the panels
+// in step with each other, since so few sums would wait for themselves. Without a bias the product is added to c.
+func wideFour(f *file, name string, rows, bytes int, load func(from string, at, z int)) {
+	name = fmt.Sprintf("%sFour%d", name, rows)
+	fmt.Fprintf(f, "\n// func %s(c unsafe.Pointer, cRow int, a unsafe.Pointer, aRow int, w unsafe.Pointer, depth int, bias unsafe.Pointer, panel int)\n// Needs AVX-512F.\nTEXT ·%s(SB), NOSPLIT, $0-64\n", name, name)
+	f.ins("MOVQ c+0(FP), DI")
+	f.ins("MOVQ cRow+8(FP), R13")
 	f.ins("MOVQ a+16(FP), SI")
-	f.ins("MOVQ depth+24(FP), CX")
-	f.ins("MOVQ panel+32(FP), R8")
-	f.ins("MOVQ bias+40(FP), AX")
-	panels := []string{"DX", "R9", "R10", "R11"}
+	f.ins("MOVQ aRow+24(FP), R8")
+	f.ins("MOVQ w+32(FP), DX")
+	f.ins("MOVQ depth+40(FP), CX")
+	f.ins("MOVQ bias+48(FP), AX")
+	f.ins("MOVQ panel+56(FP), BX")
+	rowBases(f, rows)
+	panels := []string{"DX", "R10", "R11", "R12"}
 	for p := 1; p < 4; p++ {
-		f.ins("LEAQ (%s)(R8*1), %s", panels[p-1], panels[p])
+		f.ins("LEAQ (%s)(BX*1), %s", panels[p-1], panels[p])
 	}
-	for p := range 4 {
-		f.ins("VMOVUPS %d(AX), Z%d", 64*p, p)
+	f.ins("XORQ BX, BX") // the bias serves every row
+	f.ins("TESTQ AX, AX")
+	f.ins("JNZ init")
+	f.ins("MOVQ DI, AX")
+	f.ins("MOVQ R13, BX")
+	f.label("init")
+	for r := range rows {
+		for p := range 4 {
+			f.ins("VMOVUPS %d(AX), Z%d", 64*p, 4*r+p)
+		}
+		f.ins("ADDQ BX, AX")
 	}
 	step := func(unroll int) {
 		for p := range 4 {
-			if unroll > 1 && bytes*unroll >= 64 {
-				f.ins("PREFETCHT0 2048(%s)", panels[p])
-				f.ins("PREFETCHT0 2112(%s)", panels[p])
+			if unroll > 1 {
+				for at := 0; at < bytes*unroll; at += 64 {
+					f.ins("PREFETCHT0 %d(%s)", 2048+at, panels[p])
+				}
 			}
 		}
 		for u := range unroll {
-			f.ins("VBROADCASTSS %d(SI), Z31", 4*u)
+			w := 16 + 4*(u%2)
 			for p := range 4 {
-				load(panels[p], bytes*u, 16+4*(u%2)+p)
-				f.ins("VFMADD231PS Z31, Z%d, Z%d", 16+4*(u%2)+p, p)
+				load(panels[p], bytes*u, w+p)
+			}
+			for r := range rows {
+				f.ins("VBROADCASTSS %s, Z%d", rowAt(r, 4*u), 24+r)
+				for p := range 4 {
+					f.ins("VFMADD231PS Z%d, Z%d, Z%d", 24+r, w+p, 4*r+p)
+				}
 			}
 		}
 		for p := range 4 {
 			f.ins("ADDQ $%d, %s", bytes*unroll, panels[p])
 		}
-		f.ins("ADDQ $%d, SI", 4*unroll)
+		advance(f, rows, 4*unroll)
 	}
 	const unroll = 4
 	f.ins("SUBQ $%d, CX", unroll)
@@ -528,8 +551,11 @@ func wideVector(f *file, name string, bytes int, load func(from string, at, z in
 	f.ins("DECQ CX")
 	f.ins("JNZ one")
 	f.label("done")
-	for p := range 4 {
-		f.ins("VMOVUPS Z%d, %d(DI)", p, 64*p)
+	for r := range rows {
+		for p := range 4 {
+			f.ins("VMOVUPS Z%d, %d(DI)", 4*r+p, 64*p)
+		}
+		f.ins("ADDQ R13, DI")
 	}
 	f.ins("VZEROUPPER")
 	f.ins("RET")
@@ -718,8 +744,8 @@ func quantized(f *file) {
 		for _, rows := range tileRows {
 			wide(f, "wide"+l.name, rows, l.bytes, func(at, z int) { l.load("DX", at, z) })
 		}
-		if l.bytes == 32 {
-			wideVector(f, "wideVector"+l.name, l.bytes, l.load)
+		for rows := range fourRows {
+			wideFour(f, "wide"+l.name, rows+1, l.bytes, l.load)
 		}
 	}
 }
