@@ -19,8 +19,10 @@ const heldOut = "held-out-"
 
 // sets are the data sets by name. Where there are two languages, records take turns.
 var sets = map[string]set{
-	"documents": func(s Split, i uint64) any { return text{Document(s, i)} },
-	"lessons":   lesson,
+	"documents":       func(s Split, i uint64) any { return text{Document(s, i)} },
+	"lessons":         func(s Split, i uint64) any { return lesson(Lang(i%2), s, i/2) },
+	"english-lessons": func(s Split, i uint64) any { return lesson(English, s, i) },
+	"chinese-lessons": func(s Split, i uint64) any { return lesson(Chinese, s, i) },
 	"conversations": func(s Split, i uint64) any {
 		t := TurnAt(s, i)
 		return answered{Instruction: t.Prompt, Output: t.Reply}
@@ -134,8 +136,7 @@ func mixedThought(s Split, i uint64) any {
 }
 
 // lesson is a document about an addition, or every third a list.
-func lesson(s Split, i uint64) any {
-	lang, at := Lang(i%2), i/2
+func lesson(lang Lang, s Split, at uint64) any {
 	if at%3 == 2 {
 		l := ListAt(lang, s, at/3)
 		return text{l.Prompt + " " + l.Reply}
