@@ -254,6 +254,21 @@ func TestFrozenParts(t *testing.T) {
 	}
 }
 
+// Text alone trains a model that sees, whose positions have rows of their own.
+func TestTextTrainsSeeingModels(t *testing.T) {
+	text := filepath.Join(t.TempDir(), "text.txt")
+	if err := os.WriteFile(text, []byte(strings.Repeat("The cat sat on the mat.\n", 40)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for kind := range seeing {
+		said, err := attempt(t, "stage: pt\nfinetuning_type: full\ntrain_from_scratch: true\ncutoff_len: 32\nmax_steps: 1\nreport_to: none\n",
+			"model_name_or_path="+seeingFolder(t, kind), "dataset="+text, "output_dir="+filepath.Join(t.TempDir(), "out"))
+		if err != nil {
+			t.Errorf("%s: %v\n%s", kind, err, said)
+		}
+	}
+}
+
 // sameTensor reports whether two model folders hold the same bytes for a tensor.
 func sameTensor(t *testing.T, a, b, name string) bool {
 	t.Helper()

@@ -160,7 +160,7 @@ func (j *job) build(ctx context.Context, t *tokenizer.Tokenizer, encoder data.En
 // laidOut are the options for the rows of the model in training, which GLM's families number and mask in their own way
 // and some hold pictures.
 func (j *job) laidOut(opt data.LoaderOptions) data.LoaderOptions {
-	opt.Infill, opt.Pictures = j.infill, j.pictures
+	opt.Infill, opt.Pictures, opt.PositionRows = j.infill, j.pictures, j.source.model.Info().PositionRows
 	if family.Prefixed(j.source.model) {
 		opt.Number = j.source.model.(family.Layouter).Layout
 	}
