@@ -102,25 +102,39 @@ func (m *DeepSeek) Hidden(b *nn.Build) *graph.Value {
 	return x
 }
 
-// MTPHidden implements MultiToken: the next token's embedding and the hidden state, each normed, are projected to one
-// state that goes through a layer of its own (section 2.2; the released weights put the embedding first).
+// MTPHidden implements MultiToken.
 func (m *DeepSeek) MTPHidden(b *nn.Build, hidden *graph.Value) *graph.Value {
 	if m.MTPLayers == 0 {
 		return nil
 	}
 	t := hidden.Shape[1]
-	attention := m.MLA
-	cos, sin := m.Rope.Tables(b)
-	attention.Cos, attention.Sin = graph.Cut(cos, 1, 0, t-1), graph.Cut(sin, 1, 0, t-1)
 	shifted := *b
 	shifted.Taps = false
 	shifted.IDs = graph.Cut(b.IDs, 1, 1, t)
 	if b.Mask.Segments != nil {
 		shifted.Mask.Segments = graph.Cut(b.Mask.Segments, 1, 0, t-1)
 	}
-	next, _ := shifted.Embedding("model.embed_tokens", m.info.VocabSize, m.HiddenSize, m.Std)
-	return b.Layers("model.layers.%d.", m.NumLayers, m.NumLayers+1, graph.Cut(hidden, 1, 0, t-1), func(l *graph.Graph, h *graph.Value) *graph.Value {
-		b := &shifted
+	cos, sin := m.Rope.Tables(b)
+	return m.predict(&shifted, graph.Cut(hidden, 1, 0, t-1), graph.Cut(cos, 1, 0, t-1), graph.Cut(sin, 1, 0, t-1))
+}
+
+// MTPNext implements MultiToken.
+func (m *DeepSeek) MTPNext(b *nn.Build, hidden *graph.Value) *graph.Value {
+	if m.MTPLayers == 0 {
+		return nil
+	}
+	cos, sin := m.Rope.Tables(b)
+	return m.predict(b, hidden, cos, sin)
+}
+
+// predict is the prediction module on the build's ids, each of them the token behind a hidden state: the token's embedding
+// and the state, each normed, are projected to one state that goes through a layer of its own (section 2.2; the released
+// weights put the embedding first).
+func (m *DeepSeek) predict(b *nn.Build, hidden, cos, sin *graph.Value) *graph.Value {
+	attention := m.MLA
+	attention.Cos, attention.Sin = cos, sin
+	next, _ := b.Embedding("model.embed_tokens", m.info.VocabSize, m.HiddenSize, m.Std)
+	return b.Layers("model.layers.%d.", m.NumLayers, m.NumLayers+1, hidden, func(l *graph.Graph, h *graph.Value) *graph.Value {
 		both := graph.Join(2, b.RMSNorm(l, "enorm", next, m.NormEps), b.RMSNorm(l, "hnorm", h, m.NormEps))
 		x := nn.Linear{Name: "eh_proj", Out: m.HiddenSize, OutAxis: "embed", Std: m.Std}.Build(b, l, both)
 		x = nn.Add(x, attention.Build(b, l, b.RMSNorm(l, "input_layernorm", x, m.NormEps)))

@@ -39,6 +39,9 @@ type MultiToken interface {
 	// MTPHidden builds the module on the main model's hidden rows [B, T, D]: [B, T-1, D], whose place i predicts token
 	// i+2. It is nil when the model has no such module.
 	MTPHidden(b *nn.Build, hidden *graph.Value) *graph.Value
+	// MTPNext builds the module on hidden rows [B, T, D] of the tokens before the build's ids, in a graph with a cache:
+	// [B, T, D], of which each place predicts the token after its id. It is nil when the model has no such module.
+	MTPNext(b *nn.Build, hidden *graph.Value) *graph.Value
 }
 
 // Params lists the parameters and buffers of a model, those of its prediction modules included. prepare, if given, sets

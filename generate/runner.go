@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"danlu/dtype"
 	"danlu/engine"
@@ -63,6 +64,8 @@ type Sequence struct {
 	Prefix int
 	// Pictures say what picture tokens stand for; nil: there are none.
 	Pictures *Pictures
+	// watch, if set, is told of the final hidden rows [n][D] of the tokens from index from on that a pass read.
+	watch func(from int, rows []float32)
 
 	root   *page   // of the texts that it shares pages with; nil: it shares none
 	shared []*page // its first pages, as far as others can use them
@@ -298,13 +301,17 @@ func (r *Runner) Run(ctx context.Context, work []Work) ([][]float32, error) {
 		return nil, err
 	}
 	r.read += int64(n)
+	hidden, d, row := out["hidden"].F32(), r.model.Info().HiddenSize, 0
 	for _, w := range work {
+		if w.Sequence.watch != nil {
+			w.Sequence.watch(len(w.Sequence.IDs), hidden[row*d:(row+len(w.IDs))*d])
+		}
+		row += len(w.IDs)
 		w.Sequence.IDs = append(w.Sequence.IDs, w.IDs...)
 	}
 	if len(wanted) == 0 {
 		return nil, nil
 	}
-	hidden, d := out["hidden"].F32(), r.model.Info().HiddenSize
 	for i, row := range wanted {
 		copy(r.rows[i*d:(i+1)*d], hidden[row*d:(row+1)*d])
 	}
@@ -313,12 +320,7 @@ func (r *Runner) Run(ctx context.Context, work []Work) ([][]float32, error) {
 		return nil, err
 	}
 	flat := out["logits"].F32()
-	logits := make([][]float32, len(wanted))
-	v := len(flat) / len(wanted)
-	for i := range logits {
-		logits[i] = flat[i*v : (i+1)*v]
-	}
-	return logits, nil
+	return slices.Collect(slices.Chunk(flat, len(flat)/len(wanted))), nil
 }
 
 // fill writes the inputs of a pass and returns the rows whose logits are wanted.
