@@ -24,8 +24,9 @@ func (m message) text(key string) (string, error) {
 }
 
 // content returns the text of a message. A list of OpenAI content parts becomes text with <image>, <video> and <audio>
-// placeholders, and the media are added to the example.
-func (c *converter) content(m message) (string, error) {
+// placeholders, and the media are added to the example. Parts may hold a thought (reasoning) and function calls, as
+// LLaMA-Factory's newer format has them, whose parts keep what they hold under "value".
+func (c *converter) content(m message, t *Turn) (string, error) {
 	key := c.attr.Tags.Content
 	raw := m[key]
 	if len(raw) == 0 || raw[0] != '[' {
@@ -33,7 +34,8 @@ func (c *converter) content(m message) (string, error) {
 	}
 	var parts []struct {
 		Type     string          `json:"type"`
-		Text     string          `json:"text"`
+		Text     *string         `json:"text"`
+		Value    json.RawMessage `json:"value"`
 		Image    json.RawMessage `json:"image"`
 		ImageURL json.RawMessage `json:"image_url"`
 		Video    json.RawMessage `json:"video"`
@@ -44,20 +46,36 @@ func (c *converter) content(m message) (string, error) {
 		return "", fmt.Errorf("%s: want a string or a list of content parts: %v", key, err)
 	}
 	var b strings.Builder
+	var calls []json.RawMessage
 	for i, p := range parts {
-		var mark string
+		var mark, text string
 		var to *[]string
 		var value json.RawMessage
+		switch {
+		case p.Text != nil:
+			text = *p.Text
+		case (p.Type == "text" || p.Type == "" || p.Type == "reasoning" || p.Type == "tool_call") && json.Unmarshal(p.Value, &text) != nil:
+			return "", fmt.Errorf("%s: part %d: a %s without a text", key, i, p.Type)
+		}
 		switch p.Type {
 		case "text", "":
-			b.WriteString(p.Text)
+			b.WriteString(text)
+			continue
+		case "reasoning":
+			t.Reasoning += text
+			continue
+		case "tool_call":
+			if !json.Valid([]byte(text)) {
+				return "", fmt.Errorf("%s: part %d: want a function call as JSON, got %q", key, i, text)
+			}
+			calls = append(calls, json.RawMessage(`{"function":`+text+`}`))
 			continue
 		case "image", "image_url":
-			mark, to, value = "<image>", &c.ex.Images, firstOf(p.Image, p.ImageURL)
+			mark, to, value = "<image>", &c.ex.Images, firstOf(p.Image, p.ImageURL, p.Value)
 		case "video", "video_url":
-			mark, to, value = "<video>", &c.ex.Videos, firstOf(p.Video, p.VideoURL)
+			mark, to, value = "<video>", &c.ex.Videos, firstOf(p.Video, p.VideoURL, p.Value)
 		case "audio":
-			mark, to, value = "<audio>", &c.ex.Audios, p.Audio
+			mark, to, value = "<audio>", &c.ex.Audios, firstOf(p.Audio, p.Value)
 		default:
 			return "", fmt.Errorf("%s: part %d: unknown type %q", key, i, p.Type)
 		}
@@ -76,14 +94,22 @@ func (c *converter) content(m message) (string, error) {
 			return "", fmt.Errorf("%s: part %d: want a path or {url}", key, i)
 		}
 	}
+	if calls != nil {
+		var err error
+		if t.ToolCalls, err = json.Marshal(calls); err != nil {
+			return "", fmt.Errorf("%s: %v", key, err)
+		}
+	}
 	return b.String(), nil
 }
 
-func firstOf(a, b json.RawMessage) json.RawMessage {
-	if len(a) > 0 {
-		return a
+func firstOf(list ...json.RawMessage) json.RawMessage {
+	for _, raw := range list {
+		if len(raw) > 0 {
+			return raw
+		}
 	}
-	return b
+	return nil
 }
 
 // turn converts one message of a conversation.
@@ -93,11 +119,10 @@ func (c *converter) turn(m message) (Turn, error) {
 	if err != nil {
 		return Turn{}, err
 	}
-	content, err := c.content(m)
-	if err != nil {
+	var t Turn
+	if t.Content, err = c.content(m, &t); err != nil {
 		return Turn{}, err
 	}
-	t := Turn{Content: content}
 	switch {
 	case role == "":
 		return Turn{}, fmt.Errorf("no %q", tags.Role)
@@ -115,18 +140,22 @@ func (c *converter) turn(m message) (Turn, error) {
 		return Turn{}, fmt.Errorf("%s: want one of %s, got %q", tags.Role, strings.Join(tags.words(), ", "), role)
 	}
 	if t.Role == Assistant || t.Role == Function {
-		if t.Reasoning, err = m.text("reasoning_content"); err != nil {
+		thought, err := m.text("reasoning_content")
+		if err != nil {
 			return Turn{}, err
 		}
-		if raw := m["tool_calls"]; len(raw) > 0 && string(raw) != "null" && string(raw) != "[]" {
+		t.Reasoning += thought
+		if raw := firstOf(t.ToolCalls, m["tool_calls"]); len(raw) > 0 && string(raw) != "null" && string(raw) != "[]" {
 			calls, err := functionCalls(raw)
 			if err != nil {
 				return Turn{}, err
 			}
 			t.Role, t.ToolCalls, t.Content = Function, raw, calls
 		}
-		if raw, ok := m["weight"]; ok && (string(raw) == "0" || string(raw) == "0.0") {
-			t.NoLoss = true
+		for _, name := range []string{"weight", "loss_weight"} {
+			if raw, ok := m[name]; ok && (string(raw) == "0" || string(raw) == "0.0") {
+				t.NoLoss = true
+			}
 		}
 		if raw, ok := m["train"]; ok && string(raw) == "false" {
 			t.NoLoss = true

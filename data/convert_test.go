@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -269,4 +270,49 @@ func FuzzConvert(f *testing.F) {
 			t.Errorf("%s: %d prompt turns, %d answers", s, len(ex.Prompt), len(ex.Answers))
 		}
 	})
+}
+
+// LLaMA-Factory's newer format: parts with a value, thoughts and calls among them, and weights of messages.
+func TestConvertParts(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "parts.jsonl")
+	row := `{"messages": [{"role": "system", "content": [{"type": "text", "value": "Be kind."}], "loss_weight": 0.0},
+		{"role": "user", "content": [{"type": "text", "value": "Hi"}, {"type": "image_url", "value": "a.png"}]},
+		{"role": "assistant", "content": [{"type": "text", "value": "Hello"}], "loss_weight": 0.0},
+		{"role": "user", "content": "Call"},
+		{"role": "assistant", "content": [{"type": "reasoning", "value": "They want f."}, {"type": "tool_call", "value": "{\"name\": \"f\", \"arguments\": {}}"}], "loss_weight": 1.0}]}`
+	bad := `{"messages": [{"role": "user", "content": [{"type": "text"}]}, {"role": "assistant", "content": "x"}]}`
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(row, "\n", " ")+"\n"+bad+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	attrs, err := Find([]string{path}, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := Open(attrs[0].Paths, ReadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer files.Close()
+	first, err := files.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ex, err := attrs[0].Convert(&first, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ex.System != "Be kind." || len(ex.Prompt) != 3 || ex.Prompt[0].Content != "Hi<image>" || !ex.Prompt[1].NoLoss || len(ex.Images) != 1 {
+		t.Errorf("got %+v", ex)
+	}
+	if a := ex.Answers[0]; a.Role != Function || a.Reasoning != "They want f." || a.Content != `[{"name": "f", "arguments": {}}]` || a.NoLoss {
+		t.Errorf("answer %+v", a)
+	}
+	second, err := files.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := attrs[0].Convert(&second, dir); err == nil || !strings.Contains(err.Error(), "without a text") {
+		t.Errorf("a part without a text: %v", err)
+	}
 }

@@ -74,7 +74,7 @@ func detectRow(row *Row) (*Attr, error) {
 		c.Audios = pick("audios", "audio")
 		return c
 	}
-	chosen, rejected := pick("chosen"), pick("rejected")
+	chosen, rejected := pick("chosen", "chosen_messages"), pick("rejected", "rejected_messages")
 	ranking := chosen != "" && rejected != ""
 	tag := ""
 	for _, n := range []string{"kto_tag", "label"} {

@@ -324,8 +324,19 @@ func (j *job) showFirst(r *rows) error {
 	if err != nil {
 		return err
 	}
+	text = shortened(text)
 	j.say(locale.Text("first sample as it is trained (scored text %s):\n%s", "第一条样本的训练形式（计入损失的文本%s）：\n%s"), marked(Colours(j.Stderr)), text)
 	return nil
+}
+
+// shortened cuts the middle out of what is shown of a long sample.
+func shortened(text string) string {
+	const first, last = 3000, 1500
+	r := []rune(text)
+	if len(r) <= first+last {
+		return text
+	}
+	return string(r[:first]) + "\n" + locale.Text("[danlu data preview shows what is left out here]", "[此处省略的内容可用 danlu data preview 查看]") + "\n" + string(r[len(r)-last:])
 }
 
 func marked(colour bool) string {

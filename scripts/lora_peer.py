@@ -2,6 +2,7 @@
 held-out loss of both, and whether each loads what the other made. Needs: torch transformers peft safetensors.
 
 usage: lora_peer.py DANLU MODEL WORKDIR     (MODEL: a folder, such as SmolLM2-135M converted by danlu convert)
+WORKDIR keeps danlu's run and the adapter that both begin with; they are taken again where they are there.
 """
 import json, os, random, subprocess, sys, time
 
@@ -83,6 +84,10 @@ def train_danlu(danlu, base, start, out, work):
                     f"dataset={work}/train.json", f"eval_dataset={work}/held.json", "cutoff_len=256", "disable_shuffling=true", f"per_device_train_batch_size={BATCH}",
                     f"per_device_eval_batch_size={BATCH}", f"num_train_epochs={EPOCHS}", f"learning_rate={RATE}", "lr_scheduler_type=linear", "eval_strategy=epoch",
                     "logging_steps=10", "report_to=none", f"output_dir={out}"], check=True, stderr=open(f"{work}/danlu.log", "w"))
+    return held_out_of(out)
+
+
+def held_out_of(out):
     lines = [json.loads(x) for x in open(f"{out}/metrics.jsonl")]
     return [x["eval_loss"] for x in lines if "eval_loss" in x][-1]
 
@@ -98,10 +103,12 @@ def main():
         json.dump(data, open(f"{work}/{name}.json", "w"), ensure_ascii=False)
     start, merged = f"{work}/start", f"{work}/merged"
     linear = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=linear, task_type="CAUSAL_LM")).save_pretrained(start)
+    done = os.path.exists(f"{work}/run/all_results.json")
+    if not done:
+        get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=linear, task_type="CAUSAL_LM")).save_pretrained(start)
     out = f"{work}/run"
     seconds = time.time()
-    ours = train_danlu(danlu, base, start, out, work)
+    ours = held_out_of(out) if done else train_danlu(danlu, base, start, out, work)
     seconds = time.time() - seconds
     peer_seconds = time.time()
     _, before, theirs = train_peft(base, tok, start, train, held)
