@@ -33,6 +33,13 @@ def cloze(r):
     return {"ctx": s["start"], "endings": ends, "label": r.randrange(4)}
 
 
+def endings(r):
+    """Like HellaSwag again, with a paragraph before the endings."""
+    before = " ".join(f"{(s := story(r))['start']} {r.choice(ENDS[:4]).format(**s)}" for _ in range(3))
+    item = cloze(r)
+    return {**item, "ctx": before + " " + item["ctx"]}
+
+
 def school(r):
     """Like MMLU: letters."""
     a, b = r.randrange(2, 60), r.randrange(2, 60)
@@ -94,6 +101,15 @@ metric_list:
   - {metric: acc_bytes, aggregation: mean, higher_is_better: true}
   - {metric: acc_mutual_info, aggregation: mean, higher_is_better: true}
   - {metric: exact_match, aggregation: mean, higher_is_better: true}
+"""),
+    "x_endings": (endings, """output_type: multiple_choice
+doc_to_text: "{{ctx}}"
+doc_to_target: "{{label}}"
+doc_to_choice: endings
+test_split: test
+metric_list:
+  - {metric: acc, aggregation: mean, higher_is_better: true}
+  - {metric: acc_norm, aggregation: mean, higher_is_better: true}
 """),
     "x_school": (school, """output_type: multiple_choice
 description: "The following are multiple choice questions (with answers) about sums.\\n\\n"
