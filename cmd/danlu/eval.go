@@ -60,20 +60,25 @@ With --output-path everything is kept in a folder, and a run that was cut off go
 	f.StringVarP(&e.output, "output-path", "o", "", locale.Text("folder for results, report, samples and the cache of answers", "保存结果、报告、样本与应答缓存的目录"))
 	f.BoolVarP(&e.samples, "log-samples", "s", false, locale.Text("keep every item with what was asked and answered", "保存每题的提问与应答"))
 	f.StringVar(&e.options.Cache, "use-cache", "", locale.Text("file of answers that are not asked again", "应答缓存文件"))
-	f.IntVarP(&e.sequences, "batch-size", "b", 32, locale.Text("prompts in work at a time", "同时处理的提示数"))
-	f.IntVar(&e.context, "max-length", 0, locale.Text("tokens of a prompt with its answer; default: the model's context", "提示与回答的 token 上限；默认为模型上下文"))
-	f.IntVar(&e.tokens, "cache-tokens", 0, locale.Text("tokens whose keys and values are held; default: 16384, or the context", "键值缓存的 token 数；默认 16384 或上下文长度"))
 	f.BoolVar(&e.apart, "no-shared-prefix", false, locale.Text("read every prompt anew, also where it begins like others", "不复用相同的提示前缀"))
 	f.IntVar(&e.seed, "seed", 1234, locale.Text("of the choice of worked examples", "选取示例的随机种子"))
 	f.IntVar(&e.options.Rounds, "bootstrap-iters", 1000, locale.Text("rounds of the bootstrap; 0: no standard errors", "自助法轮数；0 表示不计算标准误"))
+	e.modelFlags(f)
+	f.StringVar(&o.engine, "engine", "cpu", locale.Text("cpu or ref", "cpu 或 ref"))
+	f.BoolVar(&o.json, "json", false, locale.Text("print the results as JSON", "以 JSON 输出结果"))
+	cmd.AddCommand(newEvalList(o), newEvalCompare(o), newEvalPairwise(o))
+	return cmd
+}
+
+// modelFlags are the flags about the model that is asked.
+func (e *evalFlags) modelFlags(f *pflag.FlagSet) {
+	f.IntVarP(&e.sequences, "batch-size", "b", 32, locale.Text("prompts in work at a time", "同时处理的提示数"))
+	f.IntVar(&e.context, "max-length", 0, locale.Text("tokens of a prompt with its answer; default: the model's context", "提示与回答的 token 上限；默认为模型上下文"))
+	f.IntVar(&e.tokens, "cache-tokens", 0, locale.Text("tokens whose keys and values are held; default: 16384, or the context", "键值缓存的 token 数；默认 16384 或上下文长度"))
 	f.StringVar(&e.remote.URL, "endpoint", "", locale.Text("ask a server in the shape of OpenAI's API, such as http://127.0.0.1:8000/v1", "向 OpenAI 接口的服务提问，如 http://127.0.0.1:8000/v1"))
 	f.StringVar(&e.remote.Key, "api-key", os.Getenv("OPENAI_API_KEY"), locale.Text("key for --endpoint; default: OPENAI_API_KEY", "--endpoint 的密钥；默认取 OPENAI_API_KEY"))
 	f.Lookup("api-key").DefValue = ""
 	e.how.flags(f)
-	f.StringVar(&o.engine, "engine", "cpu", locale.Text("cpu or ref", "cpu 或 ref"))
-	f.BoolVar(&o.json, "json", false, locale.Text("print the results as JSON", "以 JSON 输出结果"))
-	cmd.AddCommand(newEvalList(o), newEvalCompare(o))
-	return cmd
 }
 
 func (e *evalFlags) run(cmd *cobra.Command, o *options, args []string) error {
