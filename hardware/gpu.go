@@ -26,6 +26,7 @@ type GPU struct {
 	TOPSInt8     float64 `yaml:"tops_int8" json:"tops_int8,omitempty"`           // 0: none
 	TFLOPSFP8    float64 `yaml:"tflops_fp8" json:"tflops_fp8,omitempty"`         // 0: none
 	Link         float64 `yaml:"link_gb_s" json:"link_gb_s,omitempty"`           // to other cards of the node; 0: PCI Express only
+	Network      float64 `yaml:"network_gb_s" json:"network_gb_s,omitempty"`     // from a card to other machines, one way; 0: unknown
 	Watts        float64 `yaml:"watts" json:"watts"`                             // board power
 	PerNode      int     `yaml:"per_node" json:"per_node"`                       // cards in a machine
 	PricePerHour float64 `yaml:"price_per_hour" json:"price_per_hour,omitempty"` // US dollars, an assumption; 0: unknown
@@ -47,7 +48,7 @@ func (g *GPU) check() error {
 	for _, f := range []struct {
 		key   string
 		value float64
-	}{{"tops_int8", g.TOPSInt8}, {"tflops_fp8", g.TFLOPSFP8}, {"link_gb_s", g.Link}, {"price_per_hour", g.PricePerHour}} {
+	}{{"tops_int8", g.TOPSInt8}, {"tflops_fp8", g.TFLOPSFP8}, {"link_gb_s", g.Link}, {"network_gb_s", g.Network}, {"price_per_hour", g.PricePerHour}} {
 		if !(f.value >= 0 && f.value < 1e6) {
 			return fmt.Errorf("%s: want a number from 0 and below 1e6, got %v", f.key, f.value)
 		}

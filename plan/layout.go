@@ -5,19 +5,20 @@ import (
 	"slices"
 )
 
-// Layout is how a model is cut over cards: TP cards share each matrix, PP groups of them hold successive layers, and DP
-// such copies work on different texts. FSDP: the copies hold a part of weights, gradients and optimiser each. Of these, EP
+// Layout is how a model is cut over cards: TP cards share each matrix, CP such groups each text, PP groups of these hold
+// successive layers, and DP such copies work on different texts. FSDP: the copies hold a part of weights, gradients and optimiser each. Of these, EP
 // cards share the experts of each layer: tokens travel to the experts instead of experts to the tokens.
 type Layout struct {
 	DP   int  `json:"dp"`
 	FSDP bool `json:"fsdp"`
 	TP   int  `json:"tp"`
 	PP   int  `json:"pp"`
+	CP   int  `json:"cp"`
 	EP   int  `json:"ep"`
 }
 
 // GPUs is the number of cards.
-func (l Layout) GPUs() int { return l.DP * l.TP * l.PP }
+func (l Layout) GPUs() int { return l.DP * l.TP * l.PP * l.CP }
 
 func (l Layout) String() string {
 	name := "dp"
@@ -25,14 +26,20 @@ func (l Layout) String() string {
 		name = "fsdp"
 	}
 	text := fmt.Sprintf("%s %d · tp %d · pp %d", name, l.DP, l.TP, l.PP)
+	if l.CP > 1 {
+		text += fmt.Sprintf(" · cp %d", l.CP)
+	}
 	if l.EP > 1 {
 		text += fmt.Sprintf(" · ep %d", l.EP)
 	}
 	return text
 }
 
+// minPart is the least part of a text that a card takes in context parallelism: shorter ones send more than they compute.
+const minPart = 4096
+
 // layouts lists the ways to use n cards, those with the least communication first: copies, then shards, then matrices cut
-// within a node by heads, then stages of layers.
+// within a node by heads, then parts of long texts, then stages of layers.
 func (q *Request) layouts(n int) []Layout {
 	var list []Layout
 	for tp := 1; tp <= min(n, q.GPU.PerNode); tp++ {
@@ -43,20 +50,25 @@ func (q *Request) layouts(n int) []Layout {
 			if n/tp%pp != 0 {
 				continue
 			}
-			l := Layout{DP: n / tp / pp, TP: tp, PP: pp, EP: 1}
-			if q.Task == Inference && l.DP > q.Batch {
-				continue // a copy without a text
-			}
-			list = append(list, l)
-			if l.FSDP = l.DP > 1; l.FSDP && q.Task != Inference {
-				l.EP = commonFactor(l.DP, q.shape.Experts)
+			for cp := 1; cp == 1 || q.Task != Inference && cp <= n/tp/pp && q.Context/cp >= minPart; cp *= 2 {
+				if n/tp/pp%cp != 0 {
+					break
+				}
+				l := Layout{DP: n / tp / pp / cp, TP: tp, PP: pp, CP: cp, EP: 1}
+				if q.Task == Inference && l.DP > q.Batch {
+					continue // a copy without a text
+				}
 				list = append(list, l)
+				if l.FSDP = l.DP*cp > 1; l.FSDP && q.Task != Inference {
+					l.EP = commonFactor(l.DP, q.shape.Experts)
+					list = append(list, l)
+				}
 			}
 		}
 	}
 	slices.SortStableFunc(list, func(a, b Layout) int {
 		rank := func(l Layout) int {
-			r := l.PP<<20 + l.TP<<1
+			r := l.PP<<40 + l.CP<<20 + l.TP<<1
 			if l.FSDP {
 				r++
 			}

@@ -82,9 +82,9 @@ func (q *Request) memory(l Layout) (Memory, error) {
 	split := float64(l.TP) / stage
 	shard := split
 	if l.FSDP {
-		shard *= float64(l.DP)
+		shard *= float64(l.DP * l.CP)
 	}
-	tp, tokens := float64(l.TP), float64(q.Context)*float64(q.Batch)
+	tp, tokens := float64(l.TP), float64(q.Context)*float64(q.Batch)/float64(l.CP)
 	var activations, cache, temporary float64
 	if q.Task == Inference {
 		batch := float64(ceil(q.Batch, l.DP))
@@ -96,9 +96,9 @@ func (q *Request) memory(l Layout) (Memory, error) {
 			width = 2 // the formula counts 16-bit activations
 		}
 		// Of 1F1B's first stage: as many micro-batches are under way as there are stages, each with its share of layers.
-		activations = width * s.activations(q.Checkpointing, q.Context, q.Batch) * float64(l.PP*ceil(s.Layers, l.PP)) / tp
+		activations = width * s.activations(q.Checkpointing, q.Context, q.Batch) * float64(l.PP*ceil(s.Layers, l.PP)) / tp / float64(l.CP)
 		if q.Checkpointing == KeepInput { // and the layer that is computed again
-			activations += width * s.activations(Selective, q.Context, q.Batch) / tp
+			activations += width * s.activations(Selective, q.Context, q.Batch) / tp / float64(l.CP)
 		}
 		temporary = 2 * 4 * tokens * float64(s.Vocab) / tp // float32 logits and their gradient
 		if l.FSDP {

@@ -54,6 +54,7 @@ type Plan struct {
 	GPUMemory     int64         `json:"gpu_memory_bytes"`
 	GPUs          int           `json:"gpus"`
 	Layout        Layout        `json:"layout"`
+	Exchanges     []Exchange    `json:"exchanges,omitempty"` // training: of one card and step
 	Fits          bool          `json:"fits"`
 	Memory        Memory        `json:"memory_bytes"`               // of one card
 	Whole         Memory        `json:"memory_unsplit_bytes"`       // of one card that is large enough
@@ -173,10 +174,13 @@ func New(request Request) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.Whole, err = q.memory(Layout{DP: 1, TP: 1, PP: 1, EP: 1}); err != nil {
+	if p.Whole, err = q.memory(Layout{DP: 1, TP: 1, PP: 1, CP: 1, EP: 1}); err != nil {
 		return nil, err
 	}
 	p.GPUs = p.Layout.GPUs()
+	if p.Exchanges, err = q.exchanges(p.Layout); err != nil {
+		return nil, err
+	}
 	if err := q.host(p); err != nil {
 		return nil, err
 	}
@@ -250,18 +254,10 @@ func (q *Request) train(p *Plan) {
 	}
 }
 
-// pcie is what a card without other links exchanges, both directions: PCI Express 4 with 16 lanes, in GB/s.
-const pcie = 64
-
 // exchange is how long one token's two all-reduces in each layer take between the cards that share its matrices, without
-// latency: a ring sends 2(n-1)/n of the vector one way.
+// latency.
 func (q *Request) exchange(tp int) float64 {
-	link := q.GPU.Link
-	if link == 0 {
-		link = pcie
-	}
-	bytes := 2 * float64(q.shape.Hidden)
-	return 2 * float64(q.shape.Layers) * bytes * 2 * float64(tp-1) / float64(tp) / (link / 2 * 1e9)
+	return 2 * float64(q.shape.Layers) * 2 * float64(q.shape.Hidden) * 2 * ring(tp) / q.linkRate()
 }
 
 // serve bounds generation: each step reads the weights and all caches once, or does the products of all texts.

@@ -122,7 +122,7 @@ func TestLayouts(t *testing.T) {
 		t.Fatal(err)
 	}
 	list := q.layouts(96)
-	if len(list) == 0 || list[0] != (Layout{DP: 96, TP: 1, PP: 1, EP: 1}) {
+	if len(list) == 0 || list[0] != (Layout{DP: 96, TP: 1, PP: 1, CP: 1, EP: 1}) {
 		t.Fatalf("%v", list)
 	}
 	for _, l := range list {

@@ -75,6 +75,9 @@ func (p *Plan) Write(w io.Writer) error {
 	if p.TokensPerS > 0 {
 		row("speed", "速度", locale.Text("%s tokens/s", "%s token/s"), thousands(p.TokensPerS))
 	}
+	for _, e := range p.Exchanges {
+		row("exchange", "通信", "%v", e)
+	}
 	if p.Task == Inference {
 		row("a token", "单 token 延迟", locale.Text("%.1f ms; prompts %s tokens/s", "%.1f 毫秒；提示词 %s token/s"), p.LatencyMS, thousands(p.PrefillPerS))
 		row("users", "并发用户", locale.Text("%d at a time, %d tokens each", "同时 %d 个，每个 %d token"), p.Users, p.Context)

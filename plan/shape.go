@@ -20,20 +20,22 @@ import (
 // Shape is what a plan asks of a model.
 type Shape struct {
 	family.Facts
-	Name      string
-	Layers    int
-	Hidden    int
-	Vocab     int
-	Context   int // tokens that the model is made for; 0: unknown
-	Heads     int
-	Matrices  int64 // values of the matrices that quantization packs: all but embedding, head and norms
-	Experts   int   // of a layer; 0: none
-	Routed    int64 // values of all experts' matrices
-	Widest    int   // width of the widest input of a matrix in a layer
-	CacheCuts int   // cards over which matrix parallelism can spread the KV cache: the key heads, 1 where one vector serves all heads
-	attention int64 // over all layers, heads times the sum of the widths of a key and a value
-	model     family.Model
-	adapters  map[int]int64 // sizes of adapters by rank
+	Name     string
+	Layers   int
+	Hidden   int
+	Vocab    int
+	Context  int // tokens that the model is made for; 0: unknown
+	Heads    int
+	Matrices int64 // values of the matrices that quantization packs: all but embedding, head and norms
+	Experts  int   // of a layer; 0: none
+	// ActiveExperts are those that one token uses in a layer.
+	ActiveExperts int
+	Routed        int64 // values of all experts' matrices
+	Widest        int   // width of the widest input of a matrix in a layer
+	CacheCuts     int   // cards over which matrix parallelism can spread the KV cache: the key heads, 1 where one vector serves all heads
+	attention     int64 // over all layers, heads times the sum of the widths of a key and a value
+	model         family.Model
+	adapters      map[int]int64 // sizes of adapters by rank
 }
 
 // Open reads the shape of a preset, a model folder, a config.json, a GGUF file, or of a size such as "7B".
@@ -126,7 +128,7 @@ func measure(name string, m family.Model) (*Shape, error) {
 		}
 	}
 	if sparse, ok := m.(family.Sparse); ok {
-		s.Experts = sparse.NumExperts()
+		s.Experts, s.ActiveExperts = sparse.NumExperts(), sparse.ActiveExperts()
 	}
 	g, err := graph.Build(func(g *graph.Graph) { m.Hidden(nn.Inputs(g, nn.Float32, info.PositionRows, 1, 3)) })
 	if err != nil {

@@ -19,7 +19,7 @@ for setup in $setups; do
 	for kind in full lora qlora; do
 		case $kind in
 		full) flags=() ;;
-		lora) flags=(--lora 16 --frozen f32) ;;
+		lora) flags=(--lora 16) ;;
 		qlora) flags=(--lora 16 --frozen nf4_double) ;;
 		esac
 		for dtype in f32 bf16; do

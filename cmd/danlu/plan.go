@@ -76,6 +76,9 @@ and batch; flags replace them. The status is 1 when the plan does not fit.`,
 				if o.json {
 					return fmt.Errorf("--html and --json: want one of them")
 				}
+				if q.Host != nil {
+					return fmt.Errorf("--html with --gpu cpu: a page has hundreds of plans, each of which would be compiled and timed")
+				}
 				return atomicfile.Write(html, func(w io.Writer) error { return plan.WritePage(w, q) })
 			}
 			p, err := plan.New(q)
