@@ -220,6 +220,9 @@ func (r *Runner) Info() family.Info { return r.model.Info() }
 // Chunk is the most tokens that one pass takes.
 func (r *Runner) Chunk() int { return r.opts.Chunk }
 
+// Free reports whether another sequence can be opened.
+func (r *Runner) Free() bool { return slices.Contains(r.slots, false) }
+
 // Open starts an empty sequence.
 func (r *Runner) Open() (*Sequence, error) {
 	for i, used := range r.slots {

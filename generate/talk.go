@@ -21,8 +21,9 @@ type Talk struct {
 	Messages []*jinja.Dict // questions and answers so far, without the system message
 	Thinking *bool         // enable_thinking as the template is told; nil: not told
 	Sampling Sampling
-	MaxNew   int     // 0: as far as the context goes
-	End      []int32 // tokens that end an answer
+	MaxNew   int       // 0: as far as the context goes
+	End      []int32   // tokens that end an answer
+	Draft    *Drafting // guesses; nil: none
 
 	Eyes  *Eyes    // of models that read pictures; nil: none are attached
 	seen  attached // of the conversation so far
@@ -97,7 +98,7 @@ func (t *Talk) Ask(ctx context.Context, question string, show func(chat.Said), p
 	w := Writing{Tokenizer: t.Tokenizer, Fresh: true, Keep: speech.Keep(t.Tokenizer), Write: func(text string) { put(parser.Feed(text)) }}
 	w.End, w.Stops = t.Dialect.Stop()
 	w.End = append(w.End, t.End...)
-	w.MaxNew, w.Sampling = t.MaxNew, t.Sampling
+	w.MaxNew, w.Sampling, w.Draft = t.MaxNew, t.Sampling, t.Draft
 	w.Prompt = t.Runner.Resume(t.Sequence, p.IDs, pictures)
 	if prefill != nil {
 		w.Prefill = prefill(len(w.Prompt))

@@ -389,14 +389,14 @@ func (s *scheduler) plan() []part {
 	return slices.DeleteFunc(parts, func(p part) bool { return p.job.seq == nil })
 }
 
-// mostGuessing is the most replies in work at a time for which guesses are read: with more of them a pass is busy without.
-const mostGuessing = 4
+// MostGuessing is the most replies in work at a time for which guesses are read: with more of them a pass is busy without.
+const MostGuessing = 4
 
 // guess asks the drafters of the replies that are being written.
 func (s *scheduler) guess() {
 	for _, j := range s.live {
 		j.guesses = nil
-		if j.draft == nil || len(s.live) > mostGuessing || j.left() > 1 || j.err != nil {
+		if j.draft == nil || len(s.live) > MostGuessing || j.left() > 1 || j.err != nil {
 			continue
 		}
 		left := math.MaxInt

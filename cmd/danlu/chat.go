@@ -28,6 +28,7 @@ type chatFlags struct {
 	model, template, system, thinking string
 	context, maxNew                   int
 	sampling                          sampling
+	draft                             drafting
 	how                               inference
 }
 
@@ -60,6 +61,7 @@ Commands: /help /reset /system TEXT /image FILE /set NAME VALUE /exit. Where sta
 	f.IntVarP(&c.context, "context", "c", 8192, locale.Text("tokens that the conversation can grow to, at most the model's context", "对话可达的 token 数，不超过模型上下文"))
 	f.IntVarP(&c.maxNew, "max-new", "n", 0, locale.Text("most tokens of a reply; 0: as the context allows", "每次回答最多的 token 数；0 表示直到上下文用尽"))
 	c.sampling.flags(f)
+	c.draft.flags(f)
 	c.how.flags(f)
 	f.StringVar(&o.engine, "engine", "cpu", engineUsage())
 	return cmd
@@ -120,6 +122,22 @@ func (c *chatFlags) run(cmd *cobra.Command, o *options, name string) error {
 	defer talk.Runner.Shut()
 	if talk.Sequence, err = talk.Runner.Open(); err != nil {
 		return err
+	}
+	makeDrafter, shut, err := c.draft.maker(cmd.Context(), eng, name, talk.Runner, 1, o.quiet)
+	if err != nil {
+		return err
+	}
+	defer shut()
+	if makeDrafter != nil {
+		d, err := makeDrafter()
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		talk.Draft = &generate.Drafting{Drafter: d, Most: c.draft.most}
+		if !o.quiet {
+			defer func() { tell(talk.Draft) }()
+		}
 	}
 	screen := newScreen(o.quiet)
 	if _, sees := m.model.(family.Viewer); sees {

@@ -29,6 +29,9 @@ type generateFlags struct {
 	video                                                 vision.VideoOptions
 	maxNew                                                int
 	sampling                                              sampling
+	beams                                                 beamFlags
+	form                                                  form
+	draft                                                 drafting
 	how                                                   inference
 }
 
@@ -44,6 +47,7 @@ Models of the GLM family fill the [MASK], [sMASK] and [gMASK] that stand in a te
 使用 --chat 时，提示作为问题套入模型的对话模板。
 GLM 系列模型会填充文本中的 [MASK]、[sMASK] 与 [gMASK]，此时 --max-new 是每处空白的上限。`),
 		Example: "  danlu generate model.gguf \"Once upon a time\" --max-new 64 --temperature 0.8\n  danlu generate model.gguf -f book.txt --max-new 200\n" +
+			"  danlu generate model.gguf --chat \"Who wrote Faust?\" --json-schema author.json --draft ngram\n" +
 			"  danlu generate qwen-folder --chat \"1+1 等于几？\"\n  danlu generate qwen2.5-vl-folder --chat --image cat.jpg \"What is this?\"\n  danlu generate model.gguf --prompt-ids 1,4093,198 --max-new 48 --temperature 0 --json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, rest, err := modelArg(cmd, &g.model, args)
@@ -66,6 +70,9 @@ GLM 系列模型会填充文本中的 [MASK]、[sMASK] 与 [gMASK]，此时 --ma
 	f.StringArrayVar(&g.stops, "stop", nil, locale.Text("text that ends the answer (may be repeated)", "遇到该文本即停止（可重复）"))
 	f.IntVarP(&g.maxNew, "max-new", "n", 128, locale.Text("most new tokens", "最多生成的 token 数"))
 	g.sampling.flags(f)
+	g.beams.flags(f)
+	g.form.flags(f)
+	g.draft.flags(f)
 	g.how.flags(f)
 	f.StringVar(&o.engine, "engine", "cpu", engineUsage())
 	f.BoolVar(&o.json, "json", false, locale.Text("print JSON: text, ids, logprobs, finish_reason", "输出 JSON：text、ids、logprobs、finish_reason"))
@@ -164,6 +171,12 @@ func (g *generateFlags) run(cmd *cobra.Command, o *options, name string, args []
 	if err := checkPrompt(info, w); err != nil {
 		return err
 	}
+	if fills && (g.form.given() || g.draft.source != "") {
+		return errors.New("--grammar, --json-schema, --draft: blanks are filled without them")
+	}
+	if err := g.form.hold(&w); err != nil {
+		return err
+	}
 	size := len(w.Prompt) + w.MaxNew
 	if fills { // each of the blanks
 		size = 2*len(w.Prompt) + w.MaxNew*len(m.model.(family.BlankFiller).Blanks().Masks(w.Prompt))
@@ -171,11 +184,30 @@ func (g *generateFlags) run(cmd *cobra.Command, o *options, name string, args []
 	if info.MaxPosition > 0 {
 		size = min(size, info.MaxPosition)
 	}
-	r, err := ready.runner(generate.Options{Context: size})
+	if err := g.beams.check(w, g.draft.source != "", fills); err != nil {
+		return err
+	}
+	r, err := ready.runner(generate.Options{Context: size, Sequences: max(1, g.beams.n)})
 	if err != nil {
 		return err
 	}
 	defer r.Shut()
+	if g.beams.n > 0 {
+		return g.beams.search(cmd, o, r, w)
+	}
+	makeDrafter, shut, err := g.draft.maker(cmd.Context(), eng, name, r, 1, o.quiet || o.json)
+	if err != nil {
+		return err
+	}
+	defer shut()
+	if makeDrafter != nil {
+		d, err := makeDrafter()
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		w.Draft = &generate.Drafting{Drafter: d, Most: g.draft.most}
+	}
 	seq, err := r.Open()
 	if err != nil {
 		return err
@@ -240,6 +272,9 @@ func (g *generateFlags) prompt(w *generate.Writing, name, text string) error {
 	if err != nil {
 		return err
 	}
+	if g.form.given() && d.Speech().Think[0] != "" && (on == nil || *on) {
+		return errors.New("--grammar, --json-schema: this model thinks before it answers; add --thinking off")
+	}
 	c.SetThinking(on)
 	if g.system != "" {
 		c.Messages = append(c.Messages, chat.NewMessage(chat.System, g.system))
@@ -280,6 +315,9 @@ func report(o *options, r *generate.Runner, cmd *cobra.Command, seq *generate.Se
 		if w.Tokenizer != nil {
 			out["text"] = res.Text
 		}
+		if d := w.Draft; d != nil {
+			out["draft"] = map[string]int{"passes": d.Passes, "guesses": d.Drafted, "right": d.Agreed}
+		}
 		return printJSON(out)
 	}
 	if w.Tokenizer == nil {
@@ -288,6 +326,7 @@ func report(o *options, r *generate.Runner, cmd *cobra.Command, seq *generate.Se
 	}
 	fmt.Println()
 	if !o.quiet {
+		tell(w.Draft)
 		switch res.Stop {
 		case generate.StopLength:
 			fmt.Fprintf(os.Stderr, locale.Text("(stopped after %d tokens: --max-new)\n", "（已生成 %d 个 token 后停止：--max-new）\n"), len(ids))

@@ -36,6 +36,7 @@ type serveFlags struct {
 	port, context, chunk int
 	sequences, cache     int
 	options              serve.Options
+	draft                drafting
 	how                  inference
 }
 
@@ -70,6 +71,7 @@ API 密钥也可由环境变量 DANLU_API_KEY 给出。`),
 	f.IntVar(&s.options.Queue, "queue", 128, locale.Text("replies that may wait; further requests get status 429", "可排队的回答数；超出返回 429"))
 	f.DurationVar(&s.options.Timeout, "timeout", 10*time.Minute, locale.Text("most time of a request", "单个请求的最长时间"))
 	f.StringVar(&s.options.Runs, "runs", "", locale.Text("folder whose training runs the page /runs follows", "/runs 页面所跟踪的训练目录"))
+	s.draft.flags(f)
 	s.how.flags(f)
 	f.StringVar(&o.engine, "engine", "cpu", engineUsage())
 	return cmd
@@ -208,15 +210,22 @@ func (s *serveFlags) load(path string, m *opened, eng engine.Engine, quiet bool)
 	if out.Runner, shut, err = s.how.runner(m, eng, quiet, opts); err != nil {
 		return nil, nil, err
 	}
+	makeDrafter, shutDraft, err := s.draft.maker(context.Background(), eng, path, out.Runner, serve.MostGuessing, quiet)
+	if err != nil {
+		shut()
+		return nil, nil, err
+	}
+	out.Drafter, out.Guesses = makeDrafter, s.draft.most
+	free := func() { shutDraft(); shut() }
 	if _, sees := m.model.(family.Viewer); !sees {
-		return out, shut, nil
+		return out, free, nil
 	}
 	var unseen error
 	if out.Eyes, unseen = out.Runner.Eyes(path); unseen != nil {
 		fmt.Fprintf(os.Stderr, locale.Text("no pictures: %v\n", "不支持图片：%v\n"), unseen)
-		return out, shut, nil
+		return out, free, nil
 	}
-	return out, func() { out.Eyes.Close(); shut() }, nil
+	return out, func() { out.Eyes.Close(); free() }, nil
 }
 
 // filesOf sums up a checkpoint's tensors.
