@@ -230,9 +230,16 @@ func TestBuiltinRecipes(t *testing.T) {
 			t.Errorf("%s has no description", r.Name)
 		}
 		// Only what a user has to name is missing.
-		args := []string{r.Name, "dataset=x", "output_dir=y"}
-		if text, err := builtinRecipe(r.Name); err == nil && !strings.Contains(string(text), "\nmodel_name_or_path:") {
+		args := []string{r.Name, "output_dir=y"}
+		text, err := builtinRecipe(r.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), "\nmodel_name_or_path:") {
 			args = append(args, "model_name_or_path=z")
+		}
+		if !strings.Contains(string(text), " dataset:") {
+			args = append(args, "dataset=x")
 		}
 		if _, err := loadRecipe(args); err != nil {
 			t.Errorf("%s: %v", r.Name, err)
