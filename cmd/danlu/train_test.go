@@ -238,7 +238,7 @@ func TestBuiltinRecipes(t *testing.T) {
 		if !strings.Contains(string(text), "\nmodel_name_or_path:") {
 			args = append(args, "model_name_or_path=z")
 		}
-		if !strings.Contains(string(text), " dataset:") {
+		if !strings.Contains(string(text), "\n    dataset: ") {
 			args = append(args, "dataset=x")
 		}
 		if _, err := loadRecipe(args); err != nil {
