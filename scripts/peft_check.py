@@ -1,13 +1,15 @@
 """Adapters between danlu and PEFT, on small models made here: what PEFT made is merged by danlu, what danlu trained is loaded
 by PEFT, also where the vocabulary has grown and the head is the embedding. Logits must be equal.
 
-usage: peft_check.py DANLU WORKDIR       needs: torch transformers peft safetensors
+usage: peft_check.py DANLU WORKDIR       needs: torch transformers peft safetensors trl datasets
 """
 import json, os, shutil, subprocess, sys
 
 import torch
+from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import SFTConfig, SFTTrainer
 
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 MADE_BY_PEFT = {
@@ -73,6 +75,20 @@ def from_peft(work, base, ids, tied):
     return ok
 
 
+def from_trl(work, base, ids, tied):
+    """An adapter as TRL's trainer leaves it, and one that goes on from there here."""
+    rows = [dict(prompt=f"Where is cat {i}?", completion=" On the mat.") for i in range(8)]
+    config = SFTConfig(output_dir=f"{work}/trl", max_steps=3, per_device_train_batch_size=4, learning_rate=1e-2, report_to="none", use_cpu=True, bf16=False, save_strategy="no")
+    trainer = SFTTrainer(model=load(base), args=config, train_dataset=Dataset.from_list(rows), processing_class=AutoTokenizer.from_pretrained(base),
+                         peft_config=LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM"))
+    trainer.train()
+    for d in ("adapter", "merged"):
+        shutil.rmtree(f"{work}/{d}", ignore_errors=True)
+    trainer.save_model(f"{work}/adapter")
+    danlu("export", "--model", base, "--adapter", f"{work}/adapter", "--output", f"{work}/merged")
+    return apart(f"TRL to danlu, {'tied' if tied else 'untied'}", logits(load(f"{work}/merged"), ids), logits(PeftModel.from_pretrained(load(base), f"{work}/adapter").eval(), ids))
+
+
 def to_peft(work, base, ids, tied):
     ok = True
     for name, words in {"LoRA": [], "rsLoRA": ["use_rslora=true"], "DoRA": ["use_dora=true"], "PiSSA": ["pissa_init=true"],
@@ -105,6 +121,7 @@ def main():
         ids = torch.tensor([AutoTokenizer.from_pretrained(base)("The cat sat on the mat. 小猫坐在垫子上。").input_ids])
         ok &= from_peft(work, base, ids, tied)
         ok &= to_peft(work, base, ids, tied)
+        ok &= from_trl(work, base, ids, tied)
     sys.exit(0 if ok else 1)
 
 
