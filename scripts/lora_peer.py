@@ -109,7 +109,7 @@ def main():
     out = f"{work}/run"
     seconds = time.time()
     ours = held_out_of(out) if done else train_danlu(danlu, base, start, out, work)
-    seconds = time.time() - seconds
+    seconds = None if done else time.time() - seconds
     peer_seconds = time.time()
     _, before, theirs = train_peft(base, tok, start, train, held)
     peer_seconds = time.time() - peer_seconds
