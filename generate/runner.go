@@ -26,6 +26,8 @@ type Options struct {
 	Storage   nn.Storage  // as the store keeps the weights [float32]
 	// Prepare, if set, says what every build is to have besides: adapters.
 	Prepare func(b *nn.Build)
+	// Adapters is the number of adapters that Prepare puts in as banks, of which each sequence takes one or none.
+	Adapters int
 }
 
 // Runner runs a model over a paged KV cache: many sequences, of which each pass extends some by some tokens.
@@ -52,7 +54,8 @@ type inputs struct {
 	ids, lengths, positions, seqs, at, slots, pages []int32
 	prefix                                          []int32 // nil for families without prefixes
 	features                                        []float32
-	pictured                                        []int32 // nil for families without pictures
+	pictured                                        []int32   // nil for families without pictures
+	choice                                          []float32 // nil for models without banks of adapters
 }
 
 // Sequence is a text in the cache.
@@ -66,6 +69,8 @@ type Sequence struct {
 	Pictures *Pictures
 	// watch, if set, is told of the final hidden rows [n][D] of the tokens from index from on that a pass read.
 	watch func(from int, rows []float32)
+	// Adapter is the one of Options.Adapters that the text takes, from 1 on; 0: none. It is set while the sequence is empty.
+	Adapter int
 
 	root   *page   // of the texts that it shares pages with; nil: it shares none
 	shared []*page // its first pages, as far as others can use them
@@ -106,6 +111,11 @@ func NewRunner(eng engine.Engine, store engine.Store, model family.Model, opts O
 		}
 		b.Storage = opts.Storage
 		opts.prepare(b)
+		if opts.Adapters > 0 {
+			t := graph.Of(dtype.F32, opts.Chunk, 1, opts.Adapters)
+			t.Rows = true
+			b.Adapters.Choice = g.Input("choice", t)
+		}
 		if _, ok := model.(family.Layouter); ok {
 			b.Mask.Prefix = g.Input("prefix", graph.Of(dtype.I32, opts.Sequences))
 		}
@@ -151,6 +161,9 @@ func NewRunner(eng engine.Engine, store engine.Store, model family.Model, opts O
 	}
 	if _, ok := model.(family.Viewer); ok {
 		r.in.features, r.in.pictured = make([]float32, n*info.HiddenSize), make([]int32, n)
+	}
+	if opts.Adapters > 0 {
+		r.in.choice = make([]float32, n*opts.Adapters)
 	}
 	r.rows = make([]float32, n*info.HiddenSize)
 	return r, nil
@@ -237,7 +250,7 @@ func (r *Runner) Open() (*Sequence, error) {
 // Close gives a sequence's pages back, those that it shares for others to adopt.
 func (r *Runner) Close(s *Sequence) {
 	r.Share(s)
-	s.root = nil
+	s.root, s.Adapter = nil, 0
 	r.Truncate(s, 0)
 	r.slots[s.slot] = false
 }
@@ -357,6 +370,13 @@ func (r *Runner) fill(work []Work) (wanted []int) {
 					copy(in.features[row*r.model.Info().HiddenSize:], w.Features[i])
 				}
 			}
+			if in.choice != nil {
+				row := in.choice[row*r.opts.Adapters : (row+1)*r.opts.Adapters]
+				clear(row)
+				if s.Adapter > 0 {
+					row[s.Adapter-1] = 1
+				}
+			}
 			if i >= len(w.IDs)-w.Logits {
 				wanted = append(wanted, row)
 			}
@@ -379,6 +399,9 @@ func (r *Runner) tensors(n int) engine.Tensors {
 	}
 	if in.prefix != nil {
 		t["prefix"] = tensor.FromI32(in.prefix, len(in.prefix))
+	}
+	if in.choice != nil {
+		t["choice"] = tensor.FromF32(in.choice[:n*r.opts.Adapters], n, 1, r.opts.Adapters)
 	}
 	if in.pictured != nil {
 		d := r.model.Info().HiddenSize

@@ -19,6 +19,14 @@ type Adapter struct {
 	Rank  int
 	Scale float64
 	DoRA  bool
+	// Members are the adapters of a bank, whose factors lie beside each other along R; nil: one adapter alone.
+	Members []Member
+}
+
+// Member is one adapter of a bank: its part of the bank's rank, and its own scale.
+type Member struct {
+	Rank  int
+	Scale float64
 }
 
 // Adapters are the adapters of a model by the names of their weights. Their parameters have PEFT's names:
@@ -27,6 +35,8 @@ type Adapter struct {
 type Adapters struct {
 	Of      map[string]Adapter
 	Dropout float64 // of what goes into A, while training
+	// Choice [B, T, K] float32 is 1 for the member that a token takes and 0 for the others, in builds with banks of K.
+	Choice *graph.Value
 }
 
 // ModuleKind tells what a weight is to its module.
@@ -71,6 +81,9 @@ type adapted struct {
 	rank  int
 	scale []float64 // of each part of the weight
 	dora  bool
+	// members of each part, of banks; choice tells which one a token takes.
+	members [][]Member
+	choice  *graph.Value
 }
 
 // adapter puts the adapters of a module's parts together; ok is false when there are none.
@@ -84,6 +97,9 @@ func (b *Build) adapter(m *Module) (a adapted, ok bool) {
 			return a, false
 		}
 		a.rank, a.scale, a.dora = max(a.rank, x.Rank), append(a.scale, x.Scale), a.dora || x.DoRA
+		if x.Members != nil {
+			a.members, a.choice = append(a.members, x.Members), b.Adapters.Choice
+		}
 	}
 	return a, a.rank > 0
 }
@@ -121,8 +137,11 @@ func (b *Build) factor(l *graph.Graph, m *Module, name string, shape ...int) *gr
 	return l.State(graph.StateSpec{Label: m.path() + "." + name, Stack: m.spec.Stack, Type: graph.Of(dtype.F32, shape...), Role: graph.Param})
 }
 
-// scaled is x times the layer's scale.
+// scaled is x times the layer's scale; in banks, times the scale of the member that a token takes and zero elsewhere.
 func (a adapted) scaled(l *graph.Graph, x *graph.Value) *graph.Value {
+	if a.members != nil {
+		return graph.Mul(x, graph.Convert(graph.Project(a.choice, a.spread(l), nil, dtype.F32, dtype.F32), x.DType))
+	}
 	if !slices.ContainsFunc(a.scale, func(s float64) bool { return s != a.scale[0] }) {
 		return graph.MulScalar(x, a.scale[0])
 	}
@@ -135,6 +154,31 @@ func (a adapted) scaled(l *graph.Graph, x *graph.Value) *graph.Value {
 		return outer.Const(tensor.FromF32(scales, n))
 	})
 	return graph.Mul(x, graph.Convert(s, x.DType))
+}
+
+// spread [R, K] has the scale of each member in its rows of the bank.
+func (a adapted) spread(l *graph.Graph) *graph.Value {
+	return l.Each(func(outer *graph.Graph, n int) *graph.Value {
+		k := len(a.members[0])
+		t := tensor.New(dtype.F32, n, a.rank, k)
+		for layer := range n {
+			at := layer * a.rank * k
+			for i, m := range a.members[layer*len(a.members)/n] {
+				for range m.Rank {
+					t.F32()[at+i] = float32(m.Scale)
+					at += k
+				}
+			}
+		}
+		return outer.Const(t)
+	})
+}
+
+// alone refuses a bank where a weight is more than a factor.
+func (a adapted) alone(m *Module) {
+	if a.members != nil {
+		graph.Failf("adapter of %s: this module's adapter cannot be another one for each text; merge it into the model", m.path())
+	}
 }
 
 // dropped is x with dropout while training.
@@ -172,6 +216,7 @@ func (b *Build) effective(l *graph.Graph, m *Module) *graph.Value {
 	if !ok {
 		return w
 	}
+	a.alone(m)
 	low, up := b.factors(l, m, a)
 	sum := graph.Add(graph.Convert(w, dtype.F32), a.scaled(l, graph.Dot(up, low, false, false, dtype.F32)))
 	if a.dora {
@@ -187,6 +232,7 @@ func (b *Build) embed(m *Module, table *graph.Value) *graph.Value {
 	if !ok {
 		return x
 	}
+	a.alone(m)
 	if a.dora {
 		graph.Failf("adapter of %s: DoRA of embeddings is not supported", m.path())
 	}
@@ -205,6 +251,7 @@ func (b *Build) grouped(l *graph.Graph, m *Module, x, offsets *graph.Value) *gra
 	if !ok {
 		return y
 	}
+	a.alone(m)
 	if a.dora {
 		graph.Failf("adapter of %s: DoRA of experts is not supported", m.path())
 	}

@@ -191,7 +191,7 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) *apiError {
 	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 	for _, x := range allSeries {
 		t.head(x.name, x.kind, x.help)
-		for _, m := range s.models {
+		for _, m := range s.bases() {
 			t.label = `model_name="` + escape.Replace(m.ID) + `"`
 			m.sched.metrics.mu.Lock()
 			x.write(&t, x.name, m)

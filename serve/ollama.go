@@ -236,8 +236,8 @@ func (s *Server) peek(f *fields) *Model {
 	if v, ok := f.raw["model"]; ok && json.Unmarshal(v, &name) != nil {
 		return nil
 	}
-	if name == "" && len(s.models) == 1 {
-		return s.models[0]
+	if bases := s.bases(); name == "" && len(bases) == 1 {
+		return bases[0]
 	}
 	return s.model(name)
 }

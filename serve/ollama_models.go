@@ -39,7 +39,11 @@ func (m *Model) ollamaCard() ollamaCard {
 
 func (m *Model) ollamaDetails() ollamaDetails {
 	name := m.Runner.Info().Family
-	return ollamaDetails{Format: m.Files.Format, Family: name, Families: []string{name}, Size: billions(m.Files.Parameters), Storage: m.Files.Storage}
+	parent := ""
+	if m.base != nil {
+		parent = m.base.ID
+	}
+	return ollamaDetails{Parent: parent, Format: m.Files.Format, Family: name, Families: []string{name}, Size: billions(m.Files.Parameters), Storage: m.Files.Storage}
 }
 
 // billions is a number of parameters as model names spell it: 135M, 7.6B.

@@ -169,7 +169,7 @@ func (s *Server) start(ctx context.Context, r *request, prompts []prompt) (_ *fe
 			req.Prompt, req.Pictures = p.ids, p.pictures
 			req.Sampling.Seed += uint64(i)
 			req.Form = r.constraint(a, p)
-			a.job = &job{ctx: ctx, req: req, probabilities: r.probs, forced: a.forced, token: a.token, scope: r.scope, anew: r.anew || p.pictures != nil}
+			a.job = &job{ctx: ctx, req: req, probabilities: r.probs, forced: a.forced, token: a.token, scope: r.model.scope(r.scope), adapter: r.model.adapter, anew: r.anew || p.pictures != nil}
 			if p.pictures == nil { // a small model does not see
 				if a.job.draft, err = r.drafting(); err != nil {
 					return nil, nil, err

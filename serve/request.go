@@ -49,8 +49,8 @@ func (s *Server) named(f *fields) *Model {
 	if f.err != nil {
 		return nil
 	}
-	if !given && len(s.models) == 1 {
-		return s.models[0]
+	if bases := s.bases(); !given && len(bases) == 1 {
+		return bases[0]
 	}
 	m := s.model(name)
 	if m == nil {

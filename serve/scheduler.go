@@ -35,7 +35,9 @@ type job struct {
 	token func(drawn) (stop bool)
 	// scope sets the prompts apart that must not share pages of the cache; anew reads the prompt whatever the cache holds.
 	scope string
-	anew  bool
+	// adapter of the runner's that the reply takes, from 1 on; 0: none.
+	adapter int
+	anew    bool
 
 	ended chan struct{} // closed when the reply has ended; stop and err hold from then on
 	stop  generate.Stop
@@ -260,7 +262,7 @@ func (s *scheduler) join() {
 
 // begin readies a job's empty sequence.
 func (s *scheduler) begin(j *job) {
-	j.seq.Pictures = j.req.Pictures
+	j.seq.Pictures, j.seq.Adapter = j.req.Pictures, j.adapter
 	s.runner.Next(j.seq, j.seen, 0) // finds the prefix
 	if j.seq.Prefix > s.runner.Chunk() {
 		j.err = fmt.Errorf("serve: a prompt of %d tokens that see each other does not fit a pass of %d", j.seq.Prefix, s.runner.Chunk())

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,11 +36,28 @@ type Model struct {
 	Drafter func() (generate.Drafter, error)
 	Guesses int // most guesses of one pass [8]
 
-	Eyes *generate.Eyes // of models that read pictures
+	Eyes     *generate.Eyes // of models that read pictures
+	Adapters []string       // names of the runner\'s adapters, by which requests ask for the model with one of them
 
-	sched *scheduler
-	forms forms
-	sight *sight // nil: none
+	sched   *scheduler
+	forms   forms
+	sight   *sight // nil: none
+	base    *Model // of a model with an adapter: the one without
+	adapter int    // of the runner's, from 1 on
+}
+
+// with is the model with its k-th adapter, from 1 on.
+func (m *Model) with(k int) *Model {
+	return &Model{ID: m.Adapters[k-1], Created: m.Created, Tokenizer: m.Tokenizer, Dialect: m.Dialect, Runner: m.Runner, Sampling: m.Sampling, End: m.End, Files: m.Files,
+		Eyes: m.Eyes, Drafter: m.Drafter, Guesses: m.Guesses, sched: m.sched, sight: m.sight, base: m, adapter: k}
+}
+
+// scope sets the pages of the cache apart that are an adapter's.
+func (m *Model) scope(salt string) string {
+	if m.adapter == 0 {
+		return salt
+	}
+	return fmt.Sprintf("%d\x00%s", m.adapter, salt)
 }
 
 // Files are facts of the files that a model came from.
@@ -68,7 +86,7 @@ type Server struct {
 	opts   Options
 	keys   [][sha256.Size]byte
 	origin *http.CrossOriginProtection
-	models []*Model
+	models []*Model // each followed by itself with its adapters
 	mux    *http.ServeMux
 }
 
@@ -105,11 +123,22 @@ func New(o Options, models ...*Model) (*Server, error) {
 			return nil, fmt.Errorf("serve: two models are named %q", m.ID)
 		}
 		s.models = append(s.models, m)
+		for _, name := range m.Adapters {
+			if s.model(name) != nil {
+				return nil, fmt.Errorf("serve: two models or adapters are named %q", name)
+			}
+			s.models = append(s.models, &Model{ID: name})
+		}
 	}
+	s.models = nil
 	for _, m := range models {
 		m.sched = newScheduler(m.Runner, o.Queue)
 		if m.Eyes != nil && m.Dialect != nil {
 			m.sight = newSight(m.Eyes)
+		}
+		s.models = append(s.models, m)
+		for k := range m.Adapters {
+			s.models = append(s.models, m.with(k+1))
 		}
 	}
 	s.routes(pages)
@@ -147,7 +176,7 @@ func (s *Server) routes(pages []web.Route) {
 
 // Close lets the replies in work end and ends the schedulers.
 func (s *Server) Close() {
-	for _, m := range s.models {
+	for _, m := range s.bases() {
 		m.sched.close()
 	}
 }
@@ -285,6 +314,11 @@ func (s *Server) body(w http.ResponseWriter, q *http.Request) (*fields, *apiErro
 	return readFields(b)
 }
 
+// bases are the models without adapters.
+func (s *Server) bases() []*Model {
+	return slices.DeleteFunc(slices.Clone(s.models), func(m *Model) bool { return m.base != nil })
+}
+
 func (s *Server) model(name string) *Model {
 	for _, m := range s.models {
 		if m.ID == name {
@@ -300,13 +334,18 @@ type card struct {
 	Object  string `json:"object"`
 	Created int64  `json:"created"`
 	Owner   string `json:"owned_by"`
+	Parent  string `json:"parent,omitempty"` // of a model with an adapter: the one without
 	Context int    `json:"max_model_len"`
 	// Abilities are what a client can ask of the model: completion, chat, tools, thinking, vision.
 	Abilities []string `json:"capabilities"`
 }
 
 func (m *Model) card() card {
-	return card{m.ID, "model", m.Created.Unix(), "danlu", m.Runner.Context(), m.abilities()}
+	c := card{ID: m.ID, Object: "model", Created: m.Created.Unix(), Owner: "danlu", Context: m.Runner.Context(), Abilities: m.abilities()}
+	if m.base != nil {
+		c.Parent = m.base.ID
+	}
+	return c
 }
 
 func (m *Model) abilities() []string {

@@ -19,6 +19,7 @@ import (
 type inference struct {
 	quant, precision, cache string
 	adapters                []string
+	choices                 []string // folders of adapters of which each text takes one or none
 }
 
 func (i *inference) flags(f *pflag.FlagSet) {
@@ -77,6 +78,8 @@ type loaded struct {
 	engine engine.Engine
 	store  engine.Store
 	opts   generate.Options // Policy, Store and Storage
+	bank   *adapter.Bank    // of the choices; nil: none
+	files  []*adapter.File
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the weights are there, or err says why not
 	err    error
@@ -100,6 +103,9 @@ func (i *inference) load(ctx context.Context, m *opened, eng engine.Engine, quie
 	if l.store, l.opts.Storage, fill, err = m.declare(eng, i.quant, quiet); err != nil {
 		return nil, err
 	}
+	if err := l.offer(i.choices); err != nil {
+		return nil, errors.Join(err, l.shut())
+	}
 	ctx, l.cancel = context.WithCancel(ctx)
 	go func() {
 		defer close(l.done)
@@ -108,6 +114,37 @@ func (i *inference) load(ctx context.Context, m *opened, eng engine.Engine, quie
 		}
 	}()
 	return l, nil
+}
+
+// offer puts adapters beside the weights, for each text to choose from.
+func (l *loaded) offer(dirs []string) error {
+	for _, dir := range dirs {
+		f, err := adapter.Open(dir, l.model)
+		if err != nil {
+			return err
+		}
+		l.files = append(l.files, f)
+	}
+	if len(dirs) == 0 {
+		return nil
+	}
+	var err error
+	if l.bank, err = adapter.NewBank(l.files...); err != nil {
+		return err
+	}
+	if err := l.bank.Declare(l.store, l.model, l.opts.Storage); err != nil {
+		return err
+	}
+	return l.bank.Load(l.store)
+}
+
+// shut frees the store and the adapters.
+func (l *loaded) shut() error {
+	err := l.store.Close()
+	for _, f := range l.files {
+		err = errors.Join(err, f.Close())
+	}
+	return err
 }
 
 // wait returns when the weights are there.
@@ -120,12 +157,15 @@ func (l *loaded) wait() error {
 func (l *loaded) close() error {
 	l.cancel()
 	<-l.done
-	return l.store.Close()
+	return l.shut()
 }
 
 // runner compiles the model and waits for its weights; the caller shuts it before the model is closed.
 func (l *loaded) runner(opts generate.Options) (*generate.Runner, error) {
 	opts.Policy, opts.Store, opts.Storage = l.opts.Policy, l.opts.Store, l.opts.Storage
+	if l.bank != nil {
+		opts.Prepare, opts.Adapters = l.bank.Prepare, l.bank.Len()
+	}
 	r, err := generate.NewRunner(l.engine, l.store, l.model, opts)
 	if err != nil {
 		return nil, err

@@ -46,9 +46,11 @@ func newServe(o *options) *cobra.Command {
 		Use:   "serve MODEL...",
 		Short: locale.Text("Answer requests over HTTP in the shape of OpenAI's API", "以 OpenAI 接口提供 HTTP 服务"),
 		Long: locale.Text(`Answers /v1/chat/completions, /v1/completions, /v1/models and /health, and shows pages at / (chat), /runs and /plan. All replies in work are extended together.
+--adapter NAME=DIR offers a LoRA adapter beside the model: requests whose model is NAME are answered with it.
 Ctrl-C takes no more requests and lets running replies end; a second one ends at once.
 API keys may also come from the environment: DANLU_API_KEY.`,
 			`提供 /v1/chat/completions、/v1/completions、/v1/models 和 /health，以及网页 /（对话）、/runs（训练）和 /plan（规划）。所有进行中的回答在同一批次里一起推进。
+--adapter 名字=目录 在模型之外提供一个 LoRA 适配器：model 为该名字的请求由它回答。
 Ctrl-C 停止接收新请求并等待进行中的回答结束；再按一次立即退出。
 API 密钥也可由环境变量 DANLU_API_KEY 给出。`),
 		Example: "  danlu serve model.gguf\n  danlu serve qwen-folder --port 9000 --api-key secret\n  danlu serve a.gguf b.gguf --served-model-name small --served-model-name large",
@@ -113,6 +115,10 @@ func (s *serveFlags) run(cmd *cobra.Command, o *options, names []string) error {
 		return err
 	}
 	defer eng.Close()
+	offered := s.offered()
+	if len(offered) > 0 && len(names) > 1 {
+		return fmt.Errorf("--adapter NAME=DIR: want one model, got %d", len(names))
+	}
 	var models []*serve.Model
 	for i, name := range names {
 		m, shut, err := s.open(hub.Resolve(name), eng, o.quiet)
@@ -120,6 +126,7 @@ func (s *serveFlags) run(cmd *cobra.Command, o *options, names []string) error {
 			return err
 		}
 		defer shut()
+		m.Adapters = offered
 		if m.ID = modelID(name); i < len(s.names) {
 			m.ID = s.names[i]
 		}
@@ -139,6 +146,22 @@ func (s *serveFlags) run(cmd *cobra.Command, o *options, names []string) error {
 	}
 	defer server.Close()
 	return s.listen(cmd.Context(), server, models)
+}
+
+// offered takes the adapters that have a name, NAME=DIR, out of those that become part of the weights, and returns the
+// names.
+func (s *serveFlags) offered() (names []string) {
+	var merged []string
+	for _, a := range s.how.adapters {
+		name, dir, ok := strings.Cut(a, "=")
+		if ok = ok && name != "" && !strings.ContainsAny(name, `/\`); !ok {
+			merged = append(merged, a)
+			continue
+		}
+		names, s.how.choices = append(names, name), append(s.how.choices, dir)
+	}
+	s.how.adapters = merged
+	return names
 }
 
 func (s *serveFlags) listen(ctx context.Context, server *serve.Server, models []*serve.Model) error {
