@@ -123,13 +123,13 @@ func (c *chatFlags) run(cmd *cobra.Command, o *options, name string) error {
 	if talk.Sequence, err = talk.Runner.Open(); err != nil {
 		return err
 	}
-	makeDrafter, shut, err := c.draft.maker(cmd.Context(), eng, name, talk.Runner, 1, o.quiet)
+	drafter, shut, err := c.draft.maker(cmd.Context(), eng, name, talk.Runner, 1, o.quiet)
 	if err != nil {
 		return err
 	}
 	defer shut()
-	if makeDrafter != nil {
-		d, err := makeDrafter()
+	if drafter != nil {
+		d, err := drafter(talk.Sequence)
 		if err != nil {
 			return err
 		}

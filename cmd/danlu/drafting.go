@@ -20,17 +20,23 @@ type drafting struct {
 	most   int
 }
 
-// ngrams is the name of prompt lookup.
-const ngrams = "ngram"
+// Names of what guesses without a second model: prompt lookup, and the model's own prediction module.
+const (
+	ngrams = "ngram"
+	itself = "self"
+)
 
 func (d *drafting) flags(f *pflag.FlagSet) {
-	f.StringVar(&d.source, "draft", "", locale.Text("guess tokens ahead, which changes no answer: a smaller model with the same vocabulary, or ngram to look them up in the text", "预先猜测 token（不改变回答）：同词表的小模型，或 ngram（在已有文本中查找）"))
+	f.StringVar(&d.source, "draft", "", locale.Text("guess tokens ahead, which changes no answer: a smaller model with the same vocabulary, ngram to look them up in the text, or self for the model's own prediction module (DeepSeek-V3; not in serve)", "预先猜测 token（不改变回答）：同词表的小模型，ngram（在已有文本中查找），或 self（模型自带的预测模块，如 DeepSeek-V3；serve 除外）"))
 	f.IntVar(&d.most, "draft-tokens", 8, locale.Text("most guesses of one pass", "每次前向最多猜测的 token 数"))
 }
 
+// makeDrafter makes the drafter of one answer on a sequence, which must be empty where the model guesses for itself.
+type makeDrafter func(s *generate.Sequence) (generate.Drafter, error)
+
 // maker returns what makes drafters for a model whose path and runner are given, nil without --draft; up to several of
 // them at a time. shut frees what they share.
-func (d *drafting) maker(ctx context.Context, eng engine.Engine, path string, r *generate.Runner, several int, quiet bool) (_ func() (generate.Drafter, error), shut func(), err error) {
+func (d *drafting) maker(ctx context.Context, eng engine.Engine, path string, r *generate.Runner, several int, quiet bool) (_ makeDrafter, shut func(), err error) {
 	nothing := func() {}
 	switch {
 	case d.source == "":
@@ -41,14 +47,20 @@ func (d *drafting) maker(ctx context.Context, eng engine.Engine, path string, r 
 	if err := r.CanDraft(); err != nil {
 		return nil, nil, fmt.Errorf("--draft: %w", err)
 	}
-	if d.source == ngrams {
-		return func() (generate.Drafter, error) { return &generate.NGrams{}, nil }, nothing, nil
+	switch d.source {
+	case ngrams:
+		return func(*generate.Sequence) (generate.Drafter, error) { return &generate.NGrams{}, nil }, nothing, nil
+	case itself:
+		if several > 1 {
+			return nil, nil, errors.New("--draft: self guesses for one text at a time: generate and chat take it")
+		}
+		return func(s *generate.Sequence) (generate.Drafter, error) { return r.NewSelfDraft(s) }, nothing, nil
 	}
 	small, closeSmall, err := d.model(ctx, eng, path, r, several, quiet)
 	if err != nil {
 		return nil, nil, fmt.Errorf("--draft: %w", err)
 	}
-	return func() (generate.Drafter, error) {
+	return func(*generate.Sequence) (generate.Drafter, error) {
 		if !small.Free() {
 			return nil, nil // the reply goes without
 		}

@@ -195,22 +195,22 @@ func (g *generateFlags) run(cmd *cobra.Command, o *options, name string, args []
 	if g.beams.n > 0 {
 		return g.beams.search(cmd, o, r, w)
 	}
-	makeDrafter, shut, err := g.draft.maker(cmd.Context(), eng, name, r, 1, o.quiet || o.json)
+	seq, err := r.Open()
+	if err != nil {
+		return err
+	}
+	drafter, shut, err := g.draft.maker(cmd.Context(), eng, name, r, 1, o.quiet || o.json)
 	if err != nil {
 		return err
 	}
 	defer shut()
-	if makeDrafter != nil {
-		d, err := makeDrafter()
+	if drafter != nil {
+		d, err := drafter(seq)
 		if err != nil {
 			return err
 		}
 		defer d.Close()
 		w.Draft = &generate.Drafting{Drafter: d, Most: g.draft.most}
-	}
-	seq, err := r.Open()
-	if err != nil {
-		return err
 	}
 	if fills {
 		return filled(o, r, cmd, seq, w)

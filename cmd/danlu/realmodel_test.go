@@ -52,6 +52,7 @@ var ways = []struct {
 	{inference{quant: "keep", precision: "f32"}, 2e-3, 0.01, 5e-4},
 	{inference{quant: "keep", precision: "int8"}, 0.4, 0.5, 1e-2},
 	{inference{quant: "none", precision: "f32"}, 2e-3, 0.01, 5e-4},
+	{inference{quant: "f16", precision: "f32"}, 0.02, 0.05, 5e-3},
 }
 
 // openRunner runs a model file with room for texts of the given number of tokens.

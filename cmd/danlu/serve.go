@@ -233,12 +233,14 @@ func (s *serveFlags) load(path string, m *opened, eng engine.Engine, quiet bool)
 	if out.Runner, shut, err = s.how.runner(m, eng, quiet, opts); err != nil {
 		return nil, nil, err
 	}
-	makeDrafter, shutDraft, err := s.draft.maker(context.Background(), eng, path, out.Runner, serve.MostGuessing, quiet)
+	drafter, shutDraft, err := s.draft.maker(context.Background(), eng, path, out.Runner, serve.MostGuessing, quiet)
 	if err != nil {
 		shut()
 		return nil, nil, err
 	}
-	out.Drafter, out.Guesses = makeDrafter, s.draft.most
+	if out.Guesses = s.draft.most; drafter != nil {
+		out.Drafter = func() (generate.Drafter, error) { return drafter(nil) }
+	}
 	free := func() { shutDraft(); shut() }
 	if _, sees := m.model.(family.Viewer); !sees {
 		return out, free, nil
