@@ -104,6 +104,10 @@ func (r *Run) Init() error {
 
 // Step is a whole optimiser step, counted from 1: gradients, norm, clipping to 1, update. It returns the loss.
 func (r *Run) Step(ctx context.Context, step int64) (float64, error) {
+	if r.stepper.Whole() {
+		report, _, err := r.stepper.Step(ctx, r.batch, 1/float64(r.batch.Scored), train.Update{Rate: 1e-4, MaxNorm: 1, Step: step})
+		return report["loss"], err
+	}
 	report, err := r.stepper.Accumulate(ctx, r.batch, 1/float64(r.batch.Scored), true)
 	if err != nil {
 		return 0, err

@@ -76,3 +76,9 @@ type Viewer interface {
 type Estimator interface {
 	Estimate(ctx context.Context, in Tensors) (time.Duration, error)
 }
+
+// Whole is implemented by engines that run a training step (gradients, their norm, the update) as one program: where each
+// program moves all weights, or cannot be told to wait for the host in between.
+type Whole interface {
+	WholeSteps() bool
+}

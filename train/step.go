@@ -75,6 +75,7 @@ type shape struct {
 	prefix      bool
 	features    int // tokens that stand for parts of pictures
 	first, eval bool
+	whole       bool // a step's update too
 }
 
 // NewStepper declares the model's parameters in the store (they keep what they hold) and compiles the update.
@@ -99,33 +100,46 @@ func NewStepper(c StepConfig) (*Stepper, error) {
 	if len(s.params) == 0 {
 		return nil, fmt.Errorf("train: nothing is trainable")
 	}
+	if s.Whole() {
+		return s, nil // its parts are compiled when a step of several batches needs them
+	}
+	return s, s.compileParts()
+}
+
+// compileParts compiles what a step runs after its gradients, unless that was done.
+func (s *Stepper) compileParts() error {
+	if s.norm != nil {
+		return nil
+	}
 	norm, err := graph.Build(func(g *graph.Graph) {
 		g.Output("squares", graph.Squares(s.grads(g)...))
 	})
 	if err == nil {
-		s.norm, err = c.Engine.Compile(norm, c.Store, engine.Options{})
+		s.norm, err = s.c.Engine.Compile(norm, s.c.Store, engine.Options{})
 	}
-	if err == nil && c.Accumulates {
+	if err == nil && s.c.Accumulates {
 		err = s.compileZero()
 	}
-	if err != nil {
-		return nil, err
-	}
-	if c.Updater == nil {
-		return s, nil
+	if err != nil || s.c.Updater == nil {
+		return err
 	}
 	update, err := graph.Build(func(g *graph.Graph) {
-		params := make([]*graph.Value, len(s.params))
-		for i, spec := range s.params {
-			params[i] = g.State(*spec)
-		}
 		scalar := func(name string) *graph.Value { return g.Input(name, graph.Of(dtype.F32)) }
-		c.Updater.Update(g, params, s.grads(g), scalar("lr"), scalar("scale"), scalar("step"))
+		s.c.Updater.Update(g, s.states(g), s.grads(g), scalar("lr"), scalar("scale"), scalar("step"))
 	})
 	if err == nil {
-		s.update, err = c.Engine.Compile(update, c.Store, engine.Options{})
+		s.update, err = s.c.Engine.Compile(update, s.c.Store, engine.Options{})
 	}
-	return s, err
+	return err
+}
+
+// states declares the trained parameters in g.
+func (s *Stepper) states(g *graph.Graph) []*graph.Value {
+	params := make([]*graph.Value, len(s.params))
+	for i, spec := range s.params {
+		params[i] = g.State(*spec)
+	}
+	return params
 }
 
 // compileZero compiles the program that sets all gradients to zero.
@@ -204,13 +218,17 @@ func (s *Stepper) program(k shape) (engine.Program, error) {
 		if k.eval {
 			return
 		}
-		params := make([]*graph.Value, len(s.params))
-		for i, spec := range s.params {
-			params[i] = g.State(*spec)
+		params := s.states(g)
+		grads := graph.Grad(loss, params, graph.GradOptions{Recompute: s.c.Recompute})
+		for i, d := range grads {
+			grads[i] = graph.Convert(d, dtype.F32)
+		}
+		if k.whole {
+			s.finish(g, loss, params, grads)
+			return
 		}
 		kept := s.grads(g)
-		for i, d := range graph.Grad(loss, params, graph.GradOptions{Recompute: s.c.Recompute}) {
-			d = graph.Convert(d, dtype.F32)
+		for i, d := range grads {
 			if !k.first {
 				d = graph.Add(kept[i], d)
 			}
@@ -264,7 +282,7 @@ func (l Largest) shape() shape {
 // take the place of those not used for longest rather than more memory.
 func (s *Stepper) Reserve(train Largest, eval *Largest) (int64, error) {
 	k := train.shape()
-	k.first = !s.c.Accumulates
+	k.first, k.whole = !s.c.Accumulates, s.Whole()
 	if _, err := s.program(k); err != nil {
 		return 0, err
 	}
@@ -321,6 +339,9 @@ func report(out engine.Tensors) map[string]float64 {
 func (s *Stepper) Accumulate(ctx context.Context, x *data.Batch, norm float64, first bool) (map[string]float64, error) {
 	if first {
 		s.loads = loads{}
+	}
+	if err := s.compileParts(); err != nil {
+		return nil, err
 	}
 	k := shapeOf(x)
 	if k.first = first && !s.c.Accumulates; first && s.c.Accumulates {

@@ -306,6 +306,9 @@ func (t *trainer) step(ctx context.Context, updates []*data.Step) error {
 func (t *trainer) update(ctx context.Context, st *data.Step, rate float64) (sums map[string]float64, norm float64, err error) {
 	sums, norm = map[string]float64{}, math.NaN()
 	count := t.Count(st)
+	if count > 0 && len(st.Batches) == 1 && t.Stepper.Whole() {
+		return t.whole(ctx, st, count, rate)
+	}
 	if count > 0 {
 		t.Stepper.Begin(t.state.Step)
 		for i, x := range st.Batches {
@@ -332,6 +335,22 @@ func (t *trainer) update(ctx context.Context, st *data.Step, rate float64) (sums
 	}
 	if err := t.Stepper.Apply(context.WithoutCancel(ctx), rate, scale, t.state.Updates+1); err != nil {
 		return nil, 0, err
+	}
+	t.state.Updates++
+	t.state.Bad = 0
+	return sums, norm, nil
+}
+
+// whole is update for an engine that runs a step as one program.
+func (t *trainer) whole(ctx context.Context, st *data.Step, count, rate float64) (map[string]float64, float64, error) {
+	t.Stepper.Begin(t.state.Step)
+	sums, norm, err := t.Stepper.Step(ctx, st.Batches[0], 1/count, Update{Rate: rate, MaxNorm: t.MaxGradNorm, Step: t.state.Updates + 1})
+	if err != nil {
+		return nil, 0, err
+	}
+	maps.Copy(sums, t.Stepper.Loads())
+	if !finite(norm) || !finite(sums["loss"]) {
+		return sums, norm, t.skip(count, sums["loss"], norm)
 	}
 	t.state.Updates++
 	t.state.Bad = 0

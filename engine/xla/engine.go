@@ -63,6 +63,9 @@ func New(opts Options) (engine.Engine, error) {
 // Name implements engine.Engine.
 func (*Engine) Name() string { return "xla" }
 
+// WholeSteps implements engine.Whole.
+func (*Engine) WholeSteps() bool { return true }
+
 // Close implements engine.Engine.
 func (e *Engine) Close() error { return e.client.Close() }
 
