@@ -82,3 +82,10 @@ type Estimator interface {
 type Whole interface {
 	WholeSteps() bool
 }
+
+// Partitioner is implemented by engines that can run each program on several devices.
+type Partitioner interface {
+	// Partition makes the engine run programs on a mesh of devices with the given axes and their sizes (dp, fsdp, ep, tp).
+	// It is called before the first store is made.
+	Partition(mesh map[string]int) error
+}

@@ -112,6 +112,9 @@ func (j *job) carryOut(ctx context.Context, do stage) (err error) {
 		return err
 	}
 	defer j.engine.Close()
+	if err := j.partition(); err != nil {
+		return err
+	}
 	return do(ctx, j)
 }
 

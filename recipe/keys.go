@@ -6,38 +6,39 @@ package recipe
 
 // Model says what is trained and how it is stored.
 type Model struct {
-	Path              string   `key:"model_name_or_path"`   // folder, GGUF file, name in the local store, or preset
-	Adapters          []string `key:"adapter_name_or_path"` // adapters to load, the last one to go on with
-	AdapterFolder     string   `key:"adapter_folder"`
-	Revision          string   `key:"model_revision" default:"main"`
-	Tokenizer         string   `key:"tokenizer_name_or_path"` // for from-scratch models; default: the model's own
-	FromScratch       bool     `key:"train_from_scratch" default:"false"`
-	ResizeVocab       bool     `key:"resize_vocab" default:"false"`
-	SplitSpecial      bool     `key:"split_special_tokens" default:"false"`
-	AddTokens         []string `key:"add_tokens"`
-	AddSpecialTokens  []string `key:"add_special_tokens"`
-	NewTokensConfig   string   `key:"new_special_tokens_config"` // YAML file: special tokens and what they mean
-	InitTokens        string   `key:"init_special_tokens" default:"noise_init" oneof:"noise_init|desc_init|desc_init_w_noise|mean_init|subword_init"`
-	RopeScaling       string   `key:"rope_scaling" oneof:"linear|dynamic|yarn|llama3"`
-	RopeScalingFactor *float64 `key:"rope_scaling_factor" min:"1"` // default: cutoff_len over the model's context
-	RopeTheta         *float64 `key:"rope_theta" above:"0"`        // adjusted base frequency
-	MoEAuxLossCoef    *float64 `key:"moe_aux_loss_coef" min:"0"`
-	MoESequenceCoef   float64  `key:"moe_sequence_loss_coef" default:"0.0" min:"0"`   // DeepSeek-V3's sequence-wise balance loss
-	MoEBiasSpeed      float64  `key:"moe_bias_update_speed" default:"0.0" min:"0"`    // balancing without a loss
-	MTPLossWeight     float64  `key:"mtp_loss_weight" default:"0.0" min:"0"`          // of the multi-token prediction module
-	NoCheckpointing   bool     `key:"disable_gradient_checkpointing" default:"false"` // keep all activations, recompute none
-	QuantizationBit   *int     `key:"quantization_bit" oneof:"4|8"`
-	QuantMethod       string   `key:"quantization_method" default:"bnb" oneof:"bnb|bitsandbytes"`
-	QuantType         string   `key:"quantization_type" default:"nf4" oneof:"nf4"`
-	DoubleQuant       bool     `key:"double_quantization" default:"true"`
-	ImageMaxPixels    int      `key:"image_max_pixels" default:"589824" min:"1"`
-	ImageMinPixels    int      `key:"image_min_pixels" default:"1024" min:"1"`
-	VideoMaxPixels    int      `key:"video_max_pixels" default:"65536" min:"1"`
-	VideoMinPixels    int      `key:"video_min_pixels" default:"256" min:"1"`
-	VideoFPS          float64  `key:"video_fps" default:"2.0" above:"0"`
-	VideoMaxLen       int      `key:"video_maxlen" default:"128" min:"1"`
-	Engine            string   `key:"engine" default:"cpu" oneof:"cpu|xla|xla:cpu|xla:cuda13|ref"`
-	Threads           int      `key:"threads" default:"0" min:"0"` // 0: all cores
+	Path              string         `key:"model_name_or_path"`   // folder, GGUF file, name in the local store, or preset
+	Adapters          []string       `key:"adapter_name_or_path"` // adapters to load, the last one to go on with
+	AdapterFolder     string         `key:"adapter_folder"`
+	Revision          string         `key:"model_revision" default:"main"`
+	Tokenizer         string         `key:"tokenizer_name_or_path"` // for from-scratch models; default: the model's own
+	FromScratch       bool           `key:"train_from_scratch" default:"false"`
+	ResizeVocab       bool           `key:"resize_vocab" default:"false"`
+	SplitSpecial      bool           `key:"split_special_tokens" default:"false"`
+	AddTokens         []string       `key:"add_tokens"`
+	AddSpecialTokens  []string       `key:"add_special_tokens"`
+	NewTokensConfig   string         `key:"new_special_tokens_config"` // YAML file: special tokens and what they mean
+	InitTokens        string         `key:"init_special_tokens" default:"noise_init" oneof:"noise_init|desc_init|desc_init_w_noise|mean_init|subword_init"`
+	RopeScaling       string         `key:"rope_scaling" oneof:"linear|dynamic|yarn|llama3"`
+	RopeScalingFactor *float64       `key:"rope_scaling_factor" min:"1"` // default: cutoff_len over the model's context
+	RopeTheta         *float64       `key:"rope_theta" above:"0"`        // adjusted base frequency
+	MoEAuxLossCoef    *float64       `key:"moe_aux_loss_coef" min:"0"`
+	MoESequenceCoef   float64        `key:"moe_sequence_loss_coef" default:"0.0" min:"0"`   // DeepSeek-V3's sequence-wise balance loss
+	MoEBiasSpeed      float64        `key:"moe_bias_update_speed" default:"0.0" min:"0"`    // balancing without a loss
+	MTPLossWeight     float64        `key:"mtp_loss_weight" default:"0.0" min:"0"`          // of the multi-token prediction module
+	NoCheckpointing   bool           `key:"disable_gradient_checkpointing" default:"false"` // keep all activations, recompute none
+	QuantizationBit   *int           `key:"quantization_bit" oneof:"4|8"`
+	QuantMethod       string         `key:"quantization_method" default:"bnb" oneof:"bnb|bitsandbytes"`
+	QuantType         string         `key:"quantization_type" default:"nf4" oneof:"nf4"`
+	DoubleQuant       bool           `key:"double_quantization" default:"true"`
+	ImageMaxPixels    int            `key:"image_max_pixels" default:"589824" min:"1"`
+	ImageMinPixels    int            `key:"image_min_pixels" default:"1024" min:"1"`
+	VideoMaxPixels    int            `key:"video_max_pixels" default:"65536" min:"1"`
+	VideoMinPixels    int            `key:"video_min_pixels" default:"256" min:"1"`
+	VideoFPS          float64        `key:"video_fps" default:"2.0" above:"0"`
+	VideoMaxLen       int            `key:"video_maxlen" default:"128" min:"1"`
+	Engine            string         `key:"engine" default:"cpu" oneof:"cpu|xla|xla:cpu|xla:cuda13|ref"`
+	Threads           int            `key:"threads" default:"0" min:"0"` // 0: all cores
+	Mesh              map[string]any `key:"mesh"`                        // devices along dp, fsdp, ep, tp, of engine: xla
 }
 
 // Data says what it is trained on.

@@ -4,6 +4,7 @@ package train
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"testing"
 
@@ -43,51 +44,72 @@ func newXLA(t testing.TB, o xla.Options) engine.Engine {
 // trace is the loss and the gradient's norm of each step.
 type trace struct{ loss, norm []float64 }
 
-// trainedSteps trains a model from a seed on batches that depend on the step alone, with clipping, as the trainer does.
-func trainedSteps(t *testing.T, eng engine.Engine, config string, steps int) trace {
+// tinyRun is a run of steps that can be moved from one engine to another.
+type tinyRun struct {
+	store engine.Store
+	s     *Stepper
+	vocab int
+	done  int
+}
+
+func newTinyRun(t *testing.T, eng engine.Engine, config string) *tinyRun {
 	t.Helper()
 	m, _, err := family.Parse("tiny", []byte(config))
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := eng.NewStore()
-	c := StepConfig{Engine: eng, Store: store, Model: m, Policy: nn.Float32, Objective: CrossEntropy(1e-3), Updater: optim.AdamW{Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, WeightDecay: 0.1}}
-	s, err := NewStepper(c)
-	if err != nil {
+	r := &tinyRun{store: eng.NewStore(), vocab: m.Info().VocabSize}
+	c := StepConfig{Engine: eng, Store: r.store, Model: m, Policy: nn.Float32, Objective: CrossEntropy(1e-3), Updater: optim.AdamW{Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, WeightDecay: 0.1}}
+	if r.s, err = NewStepper(c); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
+		if err := r.s.Close(); err != nil {
 			t.Error(err)
 		}
-		if err := store.Close(); err != nil {
+		if err := r.store.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := weights.Init(store, store.Specs(), 3); err != nil {
+	if err := weights.Init(r.store, r.store.Specs(), 3); err != nil {
 		t.Fatal(err)
 	}
+	return r
+}
+
+// step trains one step, with clipping, as the trainer does.
+func (r *tinyRun) step(t *testing.T) (loss, norm float64) {
+	t.Helper()
 	const rate, limit = 3e-3, 0.5
+	x := batchOf(r.done, r.vocab)
+	r.done++
+	var values map[string]float64
+	var err error
+	share := 1 / float64(x.Scored)
+	if r.s.Whole() {
+		values, norm, err = r.s.Step(context.Background(), x, share, Update{Rate: rate, MaxNorm: limit, Step: int64(r.done)})
+	} else {
+		if values, err = r.s.Accumulate(context.Background(), x, share, true); err == nil {
+			norm, err = r.s.GradNorm(context.Background())
+		}
+		if err == nil {
+			err = r.s.Apply(context.Background(), rate, min(1, limit/(norm+1e-6)), int64(r.done))
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return values["loss"], norm
+}
+
+// trainedSteps trains a model from a seed on batches that depend on the step alone, with clipping, as the trainer does.
+func trainedSteps(t *testing.T, eng engine.Engine, config string, steps int) trace {
+	t.Helper()
+	r := newTinyRun(t, eng, config)
 	var out trace
-	for i := range steps {
-		x := batchOf(i, m.Info().VocabSize)
-		norm := 1 / float64(x.Scored)
-		var r map[string]float64
-		var gradNorm float64
-		if s.Whole() {
-			r, gradNorm, err = s.Step(context.Background(), x, norm, Update{Rate: rate, MaxNorm: limit, Step: int64(i + 1)})
-		} else {
-			if r, err = s.Accumulate(context.Background(), x, norm, true); err == nil {
-				gradNorm, err = s.GradNorm(context.Background())
-			}
-			if err == nil {
-				err = s.Apply(context.Background(), rate, min(1, limit/(gradNorm+1e-6)), int64(i+1))
-			}
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		out.loss, out.norm = append(out.loss, r["loss"]), append(out.norm, gradNorm)
+	for range steps {
+		loss, norm := r.step(t)
+		out.loss, out.norm = append(out.loss, loss), append(out.norm, norm)
 	}
 	return out
 }
@@ -175,4 +197,57 @@ func TestWholeStepSkips(t *testing.T) {
 	if after, err = store.Get(name); err != nil || string(after.Data) == string(before.Data) {
 		t.Errorf("a finite step changed nothing (%v)", err)
 	}
+}
+
+// TestMeshesTrainAlike trains 20 steps on 4 and 8 virtual devices and on one.
+func TestMeshesTrainAlike(t *testing.T) {
+	single := map[string]trace{}
+	for name, config := range map[string]string{"llama": tinyConfig, "deepseek_v3": sparseConfig} {
+		single[name] = trainedSteps(t, newXLA(t, xla.Options{}), config, 20)
+	}
+	for _, c := range []struct {
+		model string
+		mesh  map[string]int
+	}{
+		{"llama", map[string]int{"dp": 4}}, {"llama", map[string]int{"fsdp": 4}}, {"llama", map[string]int{"tp": 2, "dp": 2}},
+		{"llama", map[string]int{"fsdp": 4, "tp": 2}}, {"deepseek_v3", map[string]int{"ep": 4}}, {"deepseek_v3", map[string]int{"ep": 2, "fsdp": 2, "tp": 2}},
+	} {
+		t.Run(fmt.Sprint(c.model, c.mesh), func(t *testing.T) {
+			config := map[string]string{"llama": tinyConfig, "deepseek_v3": sparseConfig}[c.model]
+			agree(t, trainedSteps(t, newXLA(t, xla.Options{Mesh: c.mesh}), config, 20), single[c.model])
+		})
+	}
+}
+
+// TestMeshesResumeAlike trains on one mesh and goes on with what its store held on another: the losses are those of a run that was not
+// cut.
+func TestMeshesResumeAlike(t *testing.T) {
+	want := trainedSteps(t, newXLA(t, xla.Options{}), tinyConfig, 10)
+	first := newTinyRun(t, newXLA(t, xla.Options{Mesh: map[string]int{"fsdp": 4}}), tinyConfig)
+	var got trace
+	run := func(r *tinyRun) {
+		for range 5 {
+			loss, norm := r.step(t)
+			got.loss, got.norm = append(got.loss, loss), append(got.norm, norm)
+		}
+	}
+	run(first)
+	second := newTinyRun(t, newXLA(t, xla.Options{Mesh: map[string]int{"fsdp": 2, "tp": 2}}), tinyConfig)
+	for _, spec := range first.store.Specs() {
+		if err := second.store.Declare(spec); err != nil {
+			t.Fatal(err)
+		}
+		for i := range spec.Parts() {
+			x, err := first.store.Get(spec.PartName(i))
+			if err == nil {
+				err = second.store.Set(spec.PartName(i), x)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	second.done = 5
+	run(second)
+	agree(t, got, want)
 }

@@ -34,7 +34,10 @@ func (p *program) text(k bucket) (_ []byte, v *variant, err error) {
 	if err := l.graph(p.g); err != nil {
 		return nil, nil, err
 	}
-	v = &variant{inputs: a.inputs, states: a.states}
+	if a.err != nil {
+		return nil, nil, a.err
+	}
+	v = &variant{inputs: a.inputs, cuts: a.cuts, states: a.states}
 	var results []*value
 	for _, o := range outputs {
 		r := l.env[o.Value]
@@ -57,23 +60,48 @@ func (p *program) text(k bucket) (_ []byte, v *variant, err error) {
 			v.donated = append(v.donated, i)
 		}
 	}
-	return moduleText(l.text.String(), all, results, aliases), v, nil
+	return p.engine.moduleText(l.text.String(), all, results, aliases), v, nil
 }
 
-// moduleText puts a function's body between its head and its end.
-func moduleText(body string, args, results []*value, aliases map[*value]int) []byte {
+// moduleText puts a function's body between its head and its end. A result that takes an argument's memory is cut as the
+// argument is, others are whole on every device.
+func (e *Engine) moduleText(body string, args, results []*value, aliases map[*value]int) []byte {
 	var b strings.Builder
-	b.WriteString("module @danlu {\n  func.func public @main(")
+	partitioned := e.mesh.devices() > 1
+	b.WriteString("module @danlu {\n")
+	if partitioned {
+		b.WriteString(e.mesh.text())
+	}
+	cuts := make([]sharding, len(results))
+	b.WriteString("  func.func public @main(")
 	for i, a := range args {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		fmt.Fprintf(&b, "%s: %s", a.name, typeText(a.typ))
+		var attributes []string
 		if k, ok := aliases[a]; ok {
-			fmt.Fprintf(&b, " {tf.aliasing_output = %d : i32}", k)
+			attributes = append(attributes, fmt.Sprintf("tf.aliasing_output = %d : i32", k))
+			cuts[k] = a.cut
+		}
+		if partitioned {
+			attributes = append(attributes, a.cut.text(a.typ.Rank()))
+		}
+		fmt.Fprintf(&b, "%s: %s", a.name, typeText(a.typ))
+		if len(attributes) > 0 {
+			fmt.Fprintf(&b, " {%s}", strings.Join(attributes, ", "))
 		}
 	}
-	fmt.Fprintf(&b, ") -> (%s) {\n%s    return", typesText(results), body)
+	b.WriteString(") -> (")
+	for i, r := range results {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(typeText(r.typ))
+		if partitioned {
+			fmt.Fprintf(&b, " {%s}", cuts[i].text(r.typ.Rank()))
+		}
+	}
+	fmt.Fprintf(&b, ") {\n%s    return", body)
 	if len(results) > 0 {
 		fmt.Fprintf(&b, " %s : %s", namesText(results), typesText(results))
 	}
@@ -86,8 +114,10 @@ type arguments struct {
 	program                  *program
 	pages                    int
 	inputs                   []graph.Input
+	cuts                     []sharding
 	inputValues, stateValues []*value
 	states                   []*state
+	err                      error // the first input that the mesh cannot cut
 }
 
 // give makes the arguments of an input or a state.
@@ -96,15 +126,19 @@ func (a *arguments) give(op graph.Op) *value {
 		if in.Label == pagesInput && a.pages > 0 {
 			in.Type.Shape = []int{in.Type.Shape[0], a.pages}
 		}
-		v := &value{name: fmt.Sprintf("%%in%d", len(a.inputs)), typ: in.Type}
-		a.inputs, a.inputValues = append(a.inputs, in), append(a.inputValues, v)
+		cut, err := a.program.engine.mesh.inputSharding(in)
+		if err != nil && a.err == nil {
+			a.err = err
+		}
+		v := &value{name: fmt.Sprintf("%%in%d", len(a.inputs)), typ: in.Type, cut: cut}
+		a.inputs, a.inputValues, a.cuts = append(a.inputs, in), append(a.inputValues, v), append(a.cuts, cut)
 		return v
 	}
 	st := a.program.store.byKey[op.(graph.State).Key()]
 	a.states = append(a.states, st)
 	var arrays []*value
 	for _, t := range st.types {
-		v := &value{name: fmt.Sprintf("%%state%d", len(a.stateValues)), typ: t}
+		v := &value{name: fmt.Sprintf("%%state%d", len(a.stateValues)), typ: t, cut: st.cut}
 		arrays, a.stateValues = append(arrays, v), append(a.stateValues, v)
 	}
 	if st.spec.Cache != nil {
@@ -167,5 +201,11 @@ func flags(platform string) map[string]any {
 
 // compileOptions are the plugin's options of a compilation.
 func (e *Engine) compileOptions() pjrt.CompileOptions {
-	return pjrt.CompileOptions{Flags: flags(e.platform)}
+	o := pjrt.CompileOptions{Flags: flags(e.platform), Partitions: len(e.devices)}
+	if o.Partitions > 1 {
+		for _, d := range e.devices {
+			o.Devices = append(o.Devices, d.ID)
+		}
+	}
+	return o
 }

@@ -17,6 +17,8 @@ type Options struct {
 	Plugin string
 	// CacheDir holds compiled programs; "": they are compiled anew in each process.
 	CacheDir string
+	// Mesh are the sizes of the axes dp, fsdp, ep and tp over which programs are partitioned; none: one device.
+	Mesh map[string]int
 }
 
 // Engine compiles graphs for the devices of a plugin.
@@ -24,7 +26,8 @@ type Engine struct {
 	opts     Options
 	plugin   *pjrt.Plugin
 	client   *pjrt.Client
-	devices  []pjrt.Device
+	mesh     mesh
+	devices  []pjrt.Device // of the mesh
 	platform string
 	version  string
 }
@@ -39,25 +42,48 @@ func New(opts Options) (engine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	values := map[string]any{}
-	if strings.Contains(filepath.Base(path), "cpu") {
-		values["cpu_device_count"] = 1
-	}
-	client, err := plugin.NewClient(pjrt.ClientOptions{Values: values})
-	if err != nil {
+	e := &Engine{opts: opts, plugin: plugin}
+	if err := e.start(opts.Mesh); err != nil {
 		return nil, err
 	}
-	e := &Engine{opts: opts, plugin: plugin, client: client, devices: client.Devices}
-	if e.platform, err = client.Platform(); err == nil {
-		e.version, err = client.Version()
+	return e, nil
+}
+
+// start starts the client with the devices of a mesh.
+func (e *Engine) start(sizes map[string]int) (err error) {
+	if e.mesh, err = newMesh(sizes); err != nil {
+		return fmt.Errorf("xla: %w", err)
 	}
-	if err == nil && len(e.devices) == 0 {
-		err = fmt.Errorf("xla: %s: has no device", path)
+	n := e.mesh.devices()
+	values := map[string]any{}
+	if strings.Contains(filepath.Base(e.plugin.Path), "cpu") {
+		values["cpu_device_count"] = n
+	}
+	if e.client, err = e.plugin.NewClient(pjrt.ClientOptions{Values: values}); err != nil {
+		return err
+	}
+	if e.platform, err = e.client.Platform(); err == nil {
+		e.version, err = e.client.Version()
+	}
+	if have := len(e.client.Devices); err == nil && have < n {
+		err = fmt.Errorf("xla: mesh: wants %d devices, %s has %d", n, e.platform, have)
 	}
 	if err != nil {
-		return nil, errors.Join(err, client.Close())
+		return errors.Join(err, e.client.Close())
 	}
-	return e, nil
+	e.devices = e.client.Devices[:n]
+	return nil
+}
+
+// Partition implements engine.Partitioner.
+func (e *Engine) Partition(sizes map[string]int) error {
+	if _, err := newMesh(sizes); err != nil {
+		return fmt.Errorf("xla: %w", err)
+	}
+	if err := e.client.Close(); err != nil {
+		return err
+	}
+	return e.start(sizes)
 }
 
 // Name implements engine.Engine.

@@ -36,6 +36,7 @@ type bucket struct {
 type variant struct {
 	executable *pjrt.Executable
 	inputs     []graph.Input // with the bucket's shapes
+	cuts       []sharding    // of the inputs
 	states     []*state      // in the order of the arguments after the inputs
 	outputs    []boundOutput
 	updates    []*state // whose arrays are the results after the outputs
@@ -135,7 +136,7 @@ func (p *program) Run(ctx context.Context, in engine.Tensors) (engine.Tensors, e
 	}
 	p.store.mu.Lock()
 	defer p.store.mu.Unlock()
-	results, err := v.run(p.engine, in)
+	results, err := v.run(p.store, in)
 	if err != nil {
 		return nil, err
 	}
@@ -160,38 +161,60 @@ func (v *variant) check(in engine.Tensors, rows int) error {
 	return nil
 }
 
-// run brings inputs and states to the device, starts the executable and gives the states what they hold then.
-func (v *variant) run(e *Engine, in engine.Tensors) (outputs []*pjrt.Buffer, err error) {
-	var args, temporary []*pjrt.Buffer
+// run brings inputs and states to the devices, starts the executable and gives the states what they hold then. Outputs are
+// the same on all devices: those of the first are returned.
+func (v *variant) run(s *store, in engine.Tensors) (outputs []*pjrt.Buffer, err error) {
+	e := s.engine
+	args := make([][]*pjrt.Buffer, len(e.devices))
 	defer func() {
-		for _, b := range temporary {
-			err = errors.Join(err, b.Close())
+		for _, list := range args {
+			for _, b := range list[:min(len(list), len(v.inputs))] {
+				err = errors.Join(err, b.Close())
+			}
 		}
 	}()
-	for _, op := range v.inputs {
-		b, err := e.client.Put(e.devices[0], fitted(in[op.Label], op), op.Type.DType, op.Type.Shape)
-		if err != nil {
-			return nil, fmt.Errorf("xla: input %s: %w", op.Label, err)
+	for i, op := range v.inputs {
+		data := fitted(in[op.Label], op)
+		for d := range e.devices {
+			b, err := e.put(d, data, op.Type, v.cuts[i])
+			if err != nil {
+				return nil, fmt.Errorf("xla: input %s: %w", op.Label, err)
+			}
+			args[d] = append(args[d], b)
 		}
-		args, temporary = append(args, b), append(temporary, b)
 	}
 	for _, st := range v.states {
-		if err := st.toDevice(e); err != nil {
+		if err := s.toDevices(st); err != nil {
 			return nil, err
 		}
-		args = append(args, st.device...)
+		for d := range args {
+			args[d] = append(args[d], st.device[d]...)
+		}
 	}
-	results, err := v.executable.Run([][]*pjrt.Buffer{args}, v.donated)
+	results, err := v.executable.Run(args, v.donated)
 	if err != nil {
 		return nil, fmt.Errorf("xla: %w", err)
 	}
+	return v.take(results)
+}
+
+// take gives the states what the results hold for them.
+func (v *variant) take(results [][]*pjrt.Buffer) (outputs []*pjrt.Buffer, err error) {
 	at := len(v.outputs)
 	for _, st := range v.updates {
 		n := len(st.types)
-		st.device, st.host = slices.Clone(results[0][at:at+n]), nil
+		st.device, st.host = make([][]*pjrt.Buffer, len(results)), nil
+		for d, list := range results {
+			st.device[d] = slices.Clone(list[at : at+n])
+		}
 		at += n
 	}
-	return results[0][:len(v.outputs)], nil
+	for _, list := range results[1:] {
+		for _, b := range list[:len(v.outputs)] {
+			err = errors.Join(err, b.Close())
+		}
+	}
+	return results[0][:len(v.outputs)], err
 }
 
 // fitted is an input's data in the shape of the bucket. Rows that are not there are filled with zeros, integers with -1:

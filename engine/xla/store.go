@@ -16,8 +16,9 @@ import (
 // state is a buffer of the store. What it holds is on the device, on the host, or both; nowhere means zeros.
 type state struct {
 	spec   *graph.StateSpec
-	types  []graph.Type // of its arrays: one, but for a cache
-	device []*pjrt.Buffer
+	types  []graph.Type     // of its arrays: one, but for a cache
+	cut    sharding         // of the only array
+	device [][]*pjrt.Buffer // [devices][arrays]
 	host   []byte
 	used   int // live programs bound to it
 }
@@ -77,7 +78,11 @@ func (s *store) Declare(spec *graph.StateSpec) error {
 			return fmt.Errorf("xla: state %s: part %s belongs to state %s", spec.Key(), spec.PartName(i), p.key)
 		}
 	}
-	s.byKey[spec.Key()] = &state{spec: spec, types: types}
+	cut, err := s.engine.mesh.stateSharding(spec)
+	if err != nil {
+		return err
+	}
+	s.byKey[spec.Key()] = &state{spec: spec, types: types, cut: cut}
 	s.order = append(s.order, spec.Key())
 	for i := range spec.Parts() {
 		s.parts[spec.PartName(i)] = part{spec.Key(), i}
@@ -115,7 +120,7 @@ func (s *store) Set(name string, t *tensor.Tensor) error {
 	if err != nil {
 		return fmt.Errorf("xla: state %q: want %v, got %v", name, want, t)
 	}
-	if err := st.toHost(); err != nil {
+	if err := s.toHost(st); err != nil {
 		return fmt.Errorf("xla: state %q: %w", name, err)
 	}
 	copy(st.host[from:to], data)
@@ -160,7 +165,7 @@ func (s *store) Get(name string) (*tensor.Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := st.toHost(); err != nil {
+	if err := s.toHost(st); err != nil {
 		return nil, fmt.Errorf("xla: state %q: %w", name, err)
 	}
 	t := st.spec.PartType()
@@ -168,47 +173,77 @@ func (s *store) Get(name string) (*tensor.Tensor, error) {
 }
 
 // toHost brings what a state holds to the host, where it stays until a program changes it.
-func (st *state) toHost() error {
+func (s *store) toHost(st *state) error {
 	if st.host != nil {
 		return nil
 	}
-	host := make([]byte, st.types[0].Bytes())
-	if st.device != nil {
-		if err := st.device[0].Get(host); err != nil {
+	t := st.types[0]
+	host := make([]byte, t.Bytes())
+	seen := map[string]bool{} // blocks that are here: copies of them are the same
+	for d, arrays := range st.device {
+		b := s.engine.mesh.block(st.cut, t.Shape, d)
+		if seen[fmt.Sprint(b.from)] {
+			continue
+		}
+		seen[fmt.Sprint(b.from)] = true
+		own := host
+		if !b.whole(t.Shape) {
+			own = make([]byte, t.DType.Bytes(tensor.Len(b.shape)))
+		}
+		if err := arrays[0].Get(own); err != nil {
 			return err
+		}
+		if !b.whole(t.Shape) {
+			b.move(host, t.Shape, own, t.DType, false)
 		}
 	}
 	st.host = host
 	return nil
 }
 
-// drop frees the state's buffers on the device.
+// drop frees the state's buffers on the devices.
 func (st *state) drop() error {
 	var err error
-	for _, b := range st.device {
-		err = errors.Join(err, b.Close())
+	for _, arrays := range st.device {
+		for _, b := range arrays {
+			err = errors.Join(err, b.Close())
+		}
 	}
 	st.device = nil
 	return err
 }
 
-// toDevice brings what a state holds to the device.
-func (st *state) toDevice(e *Engine) error {
+// toDevices brings what a state holds to the devices.
+func (s *store) toDevices(st *state) error {
 	if st.device != nil {
 		return nil
 	}
+	st.device = make([][]*pjrt.Buffer, len(s.engine.devices))
 	for i, t := range st.types {
 		data := st.host
 		if i > 0 || data == nil {
 			data = make([]byte, t.Bytes())
 		}
-		b, err := e.client.Put(e.devices[0], data, t.DType, t.Shape)
-		if err != nil {
-			return errors.Join(fmt.Errorf("xla: state %s: %w", st.spec.Key(), err), st.drop())
+		for d := range s.engine.devices {
+			b, err := s.engine.put(d, data, t, st.cut)
+			if err != nil {
+				return errors.Join(fmt.Errorf("xla: state %s: %w", st.spec.Key(), err), st.drop())
+			}
+			st.device[d] = append(st.device[d], b)
 		}
-		st.device = append(st.device, b)
 	}
 	return nil
+}
+
+// put brings a device's block of an array to it.
+func (e *Engine) put(d int, data []byte, t graph.Type, cut sharding) (*pjrt.Buffer, error) {
+	b := e.mesh.block(cut, t.Shape, d)
+	if !b.whole(t.Shape) {
+		own := make([]byte, t.DType.Bytes(tensor.Len(b.shape)))
+		b.move(data, t.Shape, own, t.DType, true)
+		data = own
+	}
+	return e.client.Put(e.devices[d], data, t.DType, b.shape)
 }
 
 // Specs implements engine.Store.

@@ -18,6 +18,7 @@ type value struct {
 	exact *value
 	// parts are what a KV cache is made of.
 	parts *cacheParts
+	cut   sharding // of an argument
 }
 
 // writer writes StableHLO in MLIR's generic form, which is the same for every operation.
