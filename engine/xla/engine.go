@@ -52,7 +52,7 @@ func New(opts Options) (engine.Engine, error) {
 // start starts the client with the devices of a mesh.
 func (e *Engine) start(sizes map[string]int) (err error) {
 	if e.mesh, err = newMesh(sizes); err != nil {
-		return fmt.Errorf("xla: %w", err)
+		return fmt.Errorf("xla: mesh: %w", err)
 	}
 	n := e.mesh.devices()
 	values := map[string]any{}
@@ -66,7 +66,7 @@ func (e *Engine) start(sizes map[string]int) (err error) {
 		e.version, err = e.client.Version()
 	}
 	if have := len(e.client.Devices); err == nil && have < n {
-		err = fmt.Errorf("xla: mesh: wants %d devices, %s has %d", n, e.platform, have)
+		err = fmt.Errorf("xla: a mesh of %d devices: %s has %d", n, e.platform, have)
 	}
 	if err != nil {
 		return errors.Join(err, e.client.Close())
@@ -78,7 +78,7 @@ func (e *Engine) start(sizes map[string]int) (err error) {
 // Partition implements engine.Partitioner.
 func (e *Engine) Partition(sizes map[string]int) error {
 	if _, err := newMesh(sizes); err != nil {
-		return fmt.Errorf("xla: %w", err)
+		return err
 	}
 	if err := e.client.Close(); err != nil {
 		return err

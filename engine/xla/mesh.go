@@ -40,16 +40,16 @@ func newMesh(sizes map[string]int) (mesh, error) {
 		i := slices.Index(meshAxes, axis)
 		switch {
 		case laterAxes[axis] != "":
-			return nil, fmt.Errorf("mesh: %s: %s is not supported yet; axes are %s", axis, laterAxes[axis], strings.Join(meshAxes, ", "))
+			return nil, fmt.Errorf("%s: %s is not supported yet; axes are %s", axis, laterAxes[axis], strings.Join(meshAxes, ", "))
 		case i < 0:
-			return nil, fmt.Errorf("mesh: %q: is not an axis; axes are %s", axis, strings.Join(meshAxes, ", "))
+			return nil, fmt.Errorf("%q: is not an axis; axes are %s", axis, strings.Join(meshAxes, ", "))
 		case sizes[axis] < 1 || sizes[axis] > maxDevices:
-			return nil, fmt.Errorf("mesh: %s: want 1 to %d, got %d", axis, maxDevices, sizes[axis])
+			return nil, fmt.Errorf("%s: want 1 to %d, got %d", axis, maxDevices, sizes[axis])
 		}
 		m[i] = sizes[axis]
 	}
 	if n := m.devices(); n > maxDevices {
-		return nil, fmt.Errorf("mesh: want at most %d devices, got %d", maxDevices, n)
+		return nil, fmt.Errorf("want at most %d devices, got %d", maxDevices, n)
 	}
 	return m, nil
 }
