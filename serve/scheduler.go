@@ -343,7 +343,7 @@ type part struct {
 	work generate.Work
 }
 
-// plan divides a pass: a token for each reply that is being written, and the rest in equal shares for the prompts.
+// plan divides a pass: a token for each reply that is being written, and the rest for the prompts.
 func (s *scheduler) plan() []part {
 	var parts []part
 	var reading []*job
@@ -380,15 +380,39 @@ func (s *scheduler) plan() []part {
 	if len(parts) > 0 {
 		spare = min(room, readWhileWriting)
 	}
-	for i, j := range reading {
-		if n := min(j.left(), max(1, spare/(len(reading)-i)), room); n > 0 && j.seq != nil {
-			before := room
-			take(j, n)
-			spare = max(0, spare-(before-room))
+	for _, r := range shares(reading, spare) {
+		if n := min(r.tokens, room); n > 0 && r.job.seq != nil {
+			take(r.job, n)
 		}
 	}
 	// Making room may have taken the pages of a job that was planned before.
 	return slices.DeleteFunc(parts, func(p part) bool { return p.job.seq == nil })
+}
+
+// share is how many tokens of a job's prompt a pass reads.
+type share struct {
+	job    *job
+	tokens int
+}
+
+// shares divides room among prompts, which are in the order in which they came: short ones are read first, so that most
+// replies begin early, but a quarter goes to the prompt that came first, so that none waits for ever.
+func shares(reading []*job, room int) []share {
+	if len(reading) == 0 {
+		return nil
+	}
+	oldest := share{reading[0], min(reading[0].left(), max(1, room/4))}
+	room -= oldest.tokens
+	rest := slices.Clone(reading[1:])
+	slices.SortStableFunc(rest, func(a, b *job) int { return a.left() - b.left() })
+	list := make([]share, 0, len(reading))
+	for _, j := range rest {
+		n := max(0, min(j.left(), room))
+		list = append(list, share{j, n})
+		room -= n
+	}
+	oldest.tokens += max(0, min(oldest.job.left()-oldest.tokens, room))
+	return slices.Insert(list, 0, oldest)
 }
 
 // MostGuessing is the most replies in work at a time for which guesses are read: with more of them a pass is busy without.
