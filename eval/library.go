@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"go.yaml.in/yaml/v4"
+
 	"danlu/internal/nearest"
 )
 
@@ -105,6 +107,9 @@ func (l *Library) add(file string, settings []setting) error {
 	if !ok || named.node.Value == "" {
 		return nil
 	}
+	if s, ok := at["subjects"]; ok {
+		return l.addSubjects(file, named.node.Value, settings, s)
+	}
 	// In older files a task's group is a tag.
 	settings = slices.DeleteFunc(settings, func(s setting) bool { return s.key == "group" })
 	name := named.node.Value
@@ -122,6 +127,44 @@ func (l *Library) add(file string, settings []setting) error {
 			}
 		}
 	}
+	return nil
+}
+
+// subjectMark stands in a description for a subject's words.
+const subjectMark = "{subject}"
+
+// addSubjects adds a task for each configuration of a dataset, and their group. The key is danlu's own: subjects maps
+// dataset_name to the words that stand for it in the description.
+func (l *Library) addSubjects(file, name string, settings []setting, subjects setting) error {
+	g := &Group{Name: name}
+	err := pairs(subjects.node, func(config string, v *yaml.Node) error {
+		words, err := text(v)
+		if err != nil {
+			return err
+		}
+		task := name + "_" + config
+		own := []setting{{"dataset_name", &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: config}}}
+		for _, s := range settings {
+			switch s.key {
+			case "task":
+				s.node = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: task, Line: s.node.Line}
+			case "description":
+				n := *s.node
+				n.Value = strings.ReplaceAll(n.Value, subjectMark, words)
+				s.node = &n
+			case "subjects":
+				continue
+			}
+			own = append(own, s)
+		}
+		l.tasks[task] = entry{file, own}
+		g.members = append(g.members, member{name: task})
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("eval: %s: subjects: %w", file, err)
+	}
+	l.groups[name] = g
 	return nil
 }
 

@@ -8,7 +8,7 @@ model=$1 pairs=${2:-3} limit=${3:-40}
 danlu=${DANLU:-danlu} peer=${PEER:-python3} threads=${THREADS:-2}
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
-export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HOME=$work/hf TOKENIZERS_PARALLELISM=false
+export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HOME=$work/hf TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=$threads MKL_NUM_THREADS=$threads
 "$peer" "$here/eval_items.py" "$work/tasks"
 tasks=x_endings,x_school
 
