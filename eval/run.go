@@ -69,13 +69,29 @@ func Run(ctx context.Context, m Model, s *Selection, o Options) (*Report, error)
 	return r, nil
 }
 
-// runTask asks one task and adds it to the report.
-func runTask(ctx context.Context, m Model, t *Task, o Options, kept *cache, r *Report) error {
-	if t.unsafe && o.Sandbox == nil {
-		return errors.New("unsafe_code: answers are programs, and there is nothing to run them in here")
+// Check makes the first item of every task, so that what is wrong with files is told before a model is loaded.
+func (s *Selection) Check(o Options) error {
+	o.defaults()
+	o.Chat, o.Multiturn, o.Limit = false, false, 1
+	for _, t := range s.Tasks {
+		set, err := t.set(o)
+		if err == nil {
+			_, _, err = set.items(nil, o)
+		}
+		if err != nil {
+			return fmt.Errorf("eval: task %s: %w", t.Name, err)
+		}
 	}
-	if t.usesPrograms() && o.Sandbox == nil {
-		return errors.New("pass_at_k: answers are programs, and there is nothing to run them in here")
+	return nil
+}
+
+// set is the task as a run's options have it.
+func (t *Task) set(o Options) (*Task, error) {
+	switch {
+	case t.unsafe && o.Sandbox == nil:
+		return nil, errors.New("unsafe_code: answers are programs, and there is nothing to run them in here")
+	case t.has("pass_at_k") && o.Sandbox == nil:
+		return nil, errors.New("pass_at_k: answers are programs, and there is nothing to run them in here")
 	}
 	set := *t
 	if o.Shots != nil {
@@ -83,6 +99,15 @@ func runTask(ctx context.Context, m Model, t *Task, o Options, kept *cache, r *R
 	}
 	if o.Generation != nil {
 		o.Generation(&set.Generation)
+	}
+	return &set, nil
+}
+
+// runTask asks one task and adds it to the report.
+func runTask(ctx context.Context, m Model, t *Task, o Options, kept *cache, r *Report) error {
+	set, err := t.set(o)
+	if err != nil {
+		return err
 	}
 	items, all, err := set.items(m, o)
 	if err != nil {
@@ -110,7 +135,7 @@ func runTask(ctx context.Context, m Model, t *Task, o Options, kept *cache, r *R
 			}
 		}
 	}
-	r.add(&set, items, scored, all, e, o)
+	r.add(set, items, scored, all, e, o)
 	return nil
 }
 
@@ -290,8 +315,6 @@ func (t *Task) has(metric string) bool {
 	}
 	return false
 }
-
-func (t *Task) usesPrograms() bool { return t.has("pass_at_k") }
 
 // answer has the items' requests answered, from the cache where it has them, and returns how many came from there. Equal
 // requests are asked once.

@@ -96,6 +96,9 @@ func (e *evalFlags) run(cmd *cobra.Command, o *options, args []string) error {
 	if err := e.complete(cmd); err != nil {
 		return err
 	}
+	if err := s.Check(e.options); err != nil {
+		return err
+	}
 	m, shut, err := e.open(cmd, o, args)
 	if err != nil {
 		return err
