@@ -48,7 +48,7 @@ func Merge(r *Recipe, o ExportOptions) (*family.Conversion, error) {
 		for _, dir := range r.Model.Adapters {
 			dir = filepath.Join(r.Model.AdapterFolder, dir)
 			var err error
-			if src, err = grownFor(c, src, dir); err != nil {
+			if src, err = GrownFor(c, src, dir); err != nil {
 				return nil, r.Errorf("adapter_name_or_path", "%v", err)
 			}
 			f, err := adapter.Open(dir, c.Model)

@@ -194,9 +194,10 @@ func (v *vocabulary) weights(m family.Model, src weights.Source) (weights.Source
 	}})
 }
 
-// grownFor gives a checkpoint that is being exported the rows of an adapter whose vocabulary has outgrown it. What they
-// hold is the adapter's affair.
-func grownFor(c *family.Checkpoint, src weights.Source, dir string) (weights.Source, error) {
+// GrownFor gives a checkpoint the rows of an adapter in the folder dir whose vocabulary has outgrown it, and notes that
+// vocabulary; others stay as they are. src is the checkpoint's weights, what was added to them included. What the new
+// rows hold is the adapter's affair.
+func GrownFor(c *family.Checkpoint, src weights.Source, dir string) (weights.Source, error) {
 	t, err := tokenizer.Load(dir)
 	if errors.Is(err, tokenizer.ErrNone) || errors.Is(err, fs.ErrNotExist) {
 		return src, nil

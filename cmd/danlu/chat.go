@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,7 +99,7 @@ func (c *chatFlags) run(cmd *cobra.Command, o *options, name string) error {
 	}
 	defer ready.close()
 	info := m.model.Info()
-	if talk.Tokenizer, err = tokenizerOf(name); err != nil {
+	if talk.Tokenizer, err = tokenizerOf(cmp.Or(m.vocabulary, name)); err != nil {
 		return err
 	}
 	if talk.Dialect, err = dialectOf(name, c.template, talk.Tokenizer); err != nil {

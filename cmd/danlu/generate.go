@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -137,7 +138,7 @@ func (g *generateFlags) run(cmd *cobra.Command, o *options, name string, args []
 	}
 	defer ready.close()
 	info := m.model.Info()
-	tok, err := tokenizerOf(name)
+	tok, err := tokenizerOf(cmp.Or(m.vocabulary, name))
 	if err != nil && (g.ids == "" || len(g.stops) > 0) {
 		return err
 	}

@@ -60,3 +60,35 @@ func TestGenerateFills(t *testing.T) {
 		t.Errorf("perplexity %+v", score)
 	}
 }
+
+// An adapter that was trained with new tokens brings their rows and its tokenizer.
+func TestAdapterBringsItsVocabulary(t *testing.T) {
+	dir := t.TempDir()
+	base, run := filepath.Join(dir, "base"), filepath.Join(dir, "run")
+	words := tinyRun(t, base, "max_steps=1")
+	for _, args := range [][]string{words, {"train", "stage=pt", "finetuning_type=lora", "model_name_or_path=" + base, "add_tokens=炼丹炉", "dataset=" + strings.TrimPrefix(words[5], "dataset="),
+		"cutoff_len=32", "max_steps=1", "report_to=none", "output_dir=" + run}} {
+		if cmd, said := program(t, args...); cmd.Run() != nil {
+			t.Fatalf("%v:\n%s", args, said)
+		}
+	}
+	tokens := func(more ...string) int {
+		t.Helper()
+		cmd, said := program(t, append([]string{"generate", base, "炼丹炉", "--max-new", "1", "--json"}, more...)...)
+		var stdout strings.Builder
+		cmd.Stdout = &stdout
+		if err := cmd.Run(); err != nil {
+			t.Fatalf("%v\n%s", err, said)
+		}
+		var out struct {
+			Prompt int `json:"prompt_tokens"`
+		}
+		if err := json.Unmarshal([]byte(stdout.String()), &out); err != nil {
+			t.Fatal(err)
+		}
+		return out.Prompt
+	}
+	if with, without := tokens("--adapter", run), tokens(); with != 1 || without < 2 {
+		t.Errorf("the new token's text is read as %d tokens with the adapter, %d without", with, without)
+	}
+}

@@ -10,9 +10,11 @@ import (
 	"danlu/adapter"
 	"danlu/dtype"
 	"danlu/engine"
+	"danlu/family"
 	"danlu/generate"
 	"danlu/internal/locale"
 	"danlu/nn"
+	"danlu/recipe"
 )
 
 // inference is how a model is run: the flags of all verbs that generate or score.
@@ -59,11 +61,17 @@ func (i *inference) store() (dtype.DType, error) {
 // adapt adds the adapters to the model's weights.
 func (i *inference) adapt(m *opened) error {
 	for _, dir := range i.adapters {
+		c := &family.Checkpoint{Model: m.model, Config: m.config, Weights: m.source, Vocabulary: m.vocabulary}
+		grown, err := recipe.GrownFor(c, m.source, dir)
+		if err != nil {
+			return err
+		}
+		m.model, m.config, m.vocabulary = c.Model, c.Config, c.Vocabulary
 		f, err := adapter.Open(dir, m.model)
 		if err != nil {
 			return err
 		}
-		src, err := f.Merge(m.source)
+		src, err := f.Merge(grown)
 		if err != nil {
 			return errors.Join(err, f.Close())
 		}

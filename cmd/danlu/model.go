@@ -19,6 +19,9 @@ import (
 type opened struct {
 	model  family.Model
 	source weights.Source
+	config []byte
+	// vocabulary is where the tokenizer lies when an adapter brings its own; "": with the model.
+	vocabulary string
 }
 
 // openModel reads the config of a model folder or GGUF file and opens its weights.
@@ -36,7 +39,7 @@ func openModel(path string) (*opened, error) {
 			family.FindBlanks(c.Model, t)
 		}
 	}
-	return &opened{c.Model, c.Weights}, nil
+	return &opened{model: c.Model, source: c.Weights, config: c.Config}, nil
 }
 
 // declare makes a store for the model's weights, kept as kind says (weights.Storage), and says how each is kept. What does
