@@ -236,6 +236,9 @@ func (r *Runner) Chunk() int { return r.opts.Chunk }
 // Free reports whether another sequence can be opened.
 func (r *Runner) Free() bool { return slices.Contains(r.slots, false) }
 
+// Watch has f told of the final hidden rows [n][D] of the tokens that later passes read, and of the first one's index.
+func (s *Sequence) Watch(f func(from int, rows []float32)) { s.watch = f }
+
 // Open starts an empty sequence.
 func (r *Runner) Open() (*Sequence, error) {
 	for i, used := range r.slots {

@@ -163,6 +163,9 @@ func (s *Server) conversing(ctx context.Context, f *fields) (*request, []prompt,
 	}
 	thinking(f, c, r.model.Dialect, speech)
 	r.thinkingBudget(f, speech)
+	if r.promptProbs >= 0 {
+		f.fail(cannot("prompt_logprobs", "is for /v1/completions"))
+	}
 	if e := f.done(); e != nil {
 		return nil, nil, e
 	}

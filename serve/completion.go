@@ -1,11 +1,13 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"danlu/chat"
@@ -55,13 +57,8 @@ func (s *Server) work(q *http.Request, r *request, prompts []prompt, write func(
 	ctx, cancel := context.WithTimeout(q.Context(), s.opts.Timeout)
 	defer cancel()
 	out, replies, err := s.start(ctx, r, prompts)
-	switch {
-	case errors.Is(err, errQueueFull):
-		return fault(http.StatusTooManyRequests, rateLimit, "queue_full", "too many requests wait; try again later")
-	case errors.Is(err, errClosed):
-		return fault(http.StatusServiceUnavailable, serverError, "shutting_down", "the server is shutting down")
-	case err != nil:
-		return fault(http.StatusInternalServerError, serverError, "", "%v", err)
+	if err != nil {
+		return refused(err)
 	}
 	note := noted(q)
 	note.model = r.model.ID
@@ -70,6 +67,17 @@ func (s *Server) work(q *http.Request, r *request, prompts []prompt, write func(
 	note.gone = slices.ContainsFunc(replies, func(a *reply) bool { return a.job.stop == generate.StopCancel })
 	note.prompt, note.completion = u.Prompt, u.Completion
 	return e
+}
+
+// refused says why jobs were not taken.
+func refused(err error) *apiError {
+	switch {
+	case errors.Is(err, errQueueFull):
+		return fault(http.StatusTooManyRequests, rateLimit, "queue_full", "too many requests wait; try again later")
+	case errors.Is(err, errClosed):
+		return fault(http.StatusServiceUnavailable, serverError, "shutting_down", "the server is shutting down")
+	}
+	return fault(http.StatusInternalServerError, serverError, "", "%v", err)
 }
 
 // failed says why replies did not come to their end, nil when they did.
@@ -157,23 +165,35 @@ func (s *Server) stream(w http.ResponseWriter, ctx context.Context, r *request, 
 }
 
 // plain is the shape of /v1/completions.
-type plain struct{ offsets map[int]int }
+type plain struct {
+	offsets map[int]int // of each reply's next token
+	prompts []prompt
+	r       *request
+}
 
 type plainChoice struct {
 	Text   string      `json:"text"`
 	Index  int         `json:"index"`
 	Probs  *plainProbs `json:"logprobs"`
 	Reason *string     `json:"finish_reason"`
+	Prompt []any       `json:"prompt_logprobs,omitempty"` // vLLM's
 }
 
 type plainProbs struct {
 	Tokens  []string             `json:"tokens"`
-	Values  []float64            `json:"token_logprobs"`
+	Values  []*float64           `json:"token_logprobs"`
 	Top     []map[string]float64 `json:"top_logprobs"`
 	Offsets []int                `json:"text_offset"`
 }
 
-func (*plain) opening(int) any  { return nil }
+// opening repeats the prompt, where that is wanted, and tells its probabilities.
+func (c *plain) opening(index int) any {
+	if !c.r.echo && c.r.promptProbs < 0 {
+		return nil
+	}
+	return c.before(index)
+}
+
 func (*plain) kind(bool) string { return "text_completion" }
 func (*plain) id() string       { return "cmpl-" }
 
@@ -186,7 +206,63 @@ func (c *plain) closing(m *Model, p piece, reason string) any {
 }
 
 func (c *plain) whole(m *Model, index int, said chat.Said, probs []drawn, reason string) any {
-	return plainChoice{Text: said.Content, Index: index, Probs: c.probs(m, index, probs), Reason: &reason}
+	all := c.before(index)
+	all.Text += said.Content
+	all.Probs = all.Probs.with(c.probs(m, index, probs))
+	all.Reason = &reason
+	return all
+}
+
+// before is what a reply tells of its prompt.
+func (c *plain) before(index int) plainChoice {
+	out, m := plainChoice{Index: index}, c.r.model
+	ids, x := c.prompts[index/c.r.n].ids, c.r.readings[index]
+	if c.r.echo {
+		out.Text = m.Tokenizer.Decode(ids, true)
+	}
+	if x == nil || x.probs < 0 {
+		return out
+	}
+	if c.r.echo && c.r.probs >= 0 {
+		first, _ := m.spelling(ids[0])
+		out.Probs = &plainProbs{Tokens: []string{first}, Values: []*float64{nil}, Top: []map[string]float64{nil}, Offsets: []int{0}}
+		c.offsets[index] = len([]rune(first))
+		var told []drawn
+		for _, t := range x.told {
+			told = append(told, t.drawn)
+		}
+		out.Probs = out.Probs.with(c.probs(m, index, told))
+	}
+	if c.r.vllmProbs {
+		out.Prompt = promptProbs(m, x.told)
+	}
+	return out
+}
+
+// promptProbs are the probabilities of a prompt's tokens in vLLM's shape; the first token has none.
+func promptProbs(m *Model, told []scoredToken) []any {
+	out := []any{nil}
+	for _, t := range told {
+		all := map[string]any{}
+		add := func(id int32, logprob float64, rank int) {
+			text, _ := m.spelling(id)
+			all[strconv.Itoa(int(id))] = map[string]any{"logprob": logprob, "rank": rank, "decoded_token": text}
+		}
+		for i, x := range t.top {
+			add(x.ID, x.Logit, i+1)
+		}
+		add(t.id, t.logprob, t.rank)
+		out = append(out, all)
+	}
+	return out
+}
+
+// with appends further tokens.
+func (p *plainProbs) with(more *plainProbs) *plainProbs {
+	if p == nil || more == nil {
+		return cmp.Or(p, more)
+	}
+	return &plainProbs{slices.Concat(p.Tokens, more.Tokens), slices.Concat(p.Values, more.Values), slices.Concat(p.Top, more.Top), slices.Concat(p.Offsets, more.Offsets)}
 }
 
 func (c *plain) probs(m *Model, index int, tokens []drawn) *plainProbs {
@@ -201,7 +277,7 @@ func (c *plain) probs(m *Model, index int, tokens []drawn) *plainProbs {
 			s, _ := m.spelling(x.ID)
 			top[s] = x.Logit
 		}
-		p.Tokens, p.Values, p.Top, p.Offsets = append(p.Tokens, text), append(p.Values, t.logprob), append(p.Top, top), append(p.Offsets, c.offsets[index])
+		p.Tokens, p.Values, p.Top, p.Offsets = append(p.Tokens, text), append(p.Values, &t.logprob), append(p.Top, top), append(p.Offsets, c.offsets[index])
 		c.offsets[index] += len([]rune(text))
 	}
 	return p
@@ -217,14 +293,18 @@ func (s *Server) completions(w http.ResponseWriter, q *http.Request) *apiError {
 	if e != nil {
 		return e
 	}
-	return s.answer(w, q, r, prompts, &plain{map[int]int{}})
+	return s.answer(w, q, r, prompts, &plain{map[int]int{}, prompts, r})
 }
 
 // continuing reads a request for the continuation of texts.
 func (s *Server) continuing(f *fields) (*request, []prompt, *apiError) {
 	r := s.common(f)
 	f.int("logprobs", 0, maxTop, &r.probs)
-	f.only("echo", "this server cannot repeat the prompt", "false")
+	f.bool("echo", &r.echo)
+	r.vllmProbs = r.promptProbs >= 0
+	if r.promptProbs < 0 && r.echo {
+		r.promptProbs = r.probs
+	}
 	raw, given := f.take("prompt")
 	if !given {
 		f.fail(badField("prompt", "is missing"))
@@ -241,25 +321,28 @@ func (s *Server) continuing(f *fields) (*request, []prompt, *apiError) {
 	if e := r.compile(false); e != nil {
 		return nil, nil, e
 	}
-	prompts, e := r.texts(raw)
+	prompts, e := r.texts("prompt", raw)
 	if e != nil {
 		return nil, nil, e
 	}
 	return r, prompts, nil
 }
 
+// promptOptions is how prompts that are no conversation are read.
+var promptOptions = tokenizer.Options{ParseSpecial: true, AddSpecial: true}
+
 // maxPrompts is the most prompts of one request.
 const maxPrompts = 256
 
-// texts reads prompt: a text, token ids, or a list of either.
-func (r *request) texts(raw json.RawMessage) ([]prompt, *apiError) {
+// texts reads a field that is a text, token ids, or a list of either.
+func (r *request) texts(field string, raw json.RawMessage) ([]prompt, *apiError) {
 	var list []json.RawMessage
 	var ids []int32
 	if json.Unmarshal(raw, &list) != nil || json.Unmarshal(raw, &ids) == nil && len(ids) > 0 {
 		list = []json.RawMessage{raw}
 	}
 	if len(list) == 0 || len(list) > maxPrompts {
-		return nil, badField("prompt", "want 1 to %d prompts, got %d", maxPrompts, len(list))
+		return nil, badField(field, "want 1 to %d texts, got %d", maxPrompts, len(list))
 	}
 	vocab := r.model.Runner.Info().VocabSize
 	var out []prompt
@@ -268,17 +351,17 @@ func (r *request) texts(raw json.RawMessage) ([]prompt, *apiError) {
 		ids = nil
 		switch {
 		case json.Unmarshal(x, &text) == nil:
-			ids = r.model.Tokenizer.Encode(text, tokenizer.Options{ParseSpecial: true, AddSpecial: true})
+			ids = r.model.Tokenizer.Encode(text, promptOptions)
 		case json.Unmarshal(x, &ids) == nil:
 			for _, id := range ids {
 				if id < 0 || int(id) >= vocab {
-					return nil, badField("prompt", "want token ids of 0 to %d, got %d", vocab-1, id)
+					return nil, badField(field, "want token ids of 0 to %d, got %d", vocab-1, id)
 				}
 			}
 		default:
-			return nil, badField("prompt", "want a text, token ids, or a list of either, got %s", short(x))
+			return nil, badField(field, "want a text, token ids, or a list of either, got %s", short(x))
 		}
-		if e := r.fits("prompt", ids); e != nil {
+		if e := r.fits(field, ids); e != nil {
 			return nil, e
 		}
 		out = append(out, prompt{ids: ids, before: ids})

@@ -118,6 +118,18 @@ func (f *fields) int(name string, lo, hi int, to *int) (given bool) {
 
 func (f *fields) bool(name string, to *bool) (given bool) { return read(f, name, "true or false", to) }
 
+// word reads one of several words.
+func (f *fields) word(name string, to *string, words ...string) {
+	var x string
+	switch {
+	case !read(f, name, "a text", &x):
+	case !slices.Contains(words, x):
+		f.fail(badField(name, "want %s, got %q", strings.Join(words, " or "), x))
+	default:
+		*to = x
+	}
+}
+
 // strings reads a string or a list of at most n of them.
 func (f *fields) strings(name string, n int, to *[]string) {
 	v, ok := f.take(name)
@@ -161,7 +173,7 @@ func (f *fields) only(name, reason string, values ...string) {
 // extensions are fields of other servers that clients send and that this one does not have.
 var extensions = strings.Fields(`
 	audio modalities web_search_options verbosity functions function_call suffix best_of
-	prompt_logprobs bad_words chat_template guided_json guided_regex guided_choice guided_grammar
+	bad_words chat_template guided_json guided_regex guided_choice guided_grammar
 	thinking_token_budget thinking_budget thinking_budget_tokens reasoning_budget_tokens reasoning_format priority return_token_ids include_stop_str_in_output
 	skip_special_tokens use_beam_search length_penalty
 	n_predict dry_multiplier dry_base dry_allowed_length xtc_probability xtc_threshold mirostat mirostat_tau mirostat_eta

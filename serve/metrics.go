@@ -82,6 +82,13 @@ func (m *metrics) drew(j *job, now time.Time, tokens int) {
 	j.last = now
 }
 
+// read counts a prompt behind which nothing is written.
+func (m *metrics) read(j *job) {
+	m.mu.Lock()
+	m.prompt += uint64(len(j.req.Prompt))
+	m.mu.Unlock()
+}
+
 // fill notes how full the cache is.
 func (m *metrics) fill(r *generate.Runner) {
 	m.mu.Lock()

@@ -171,6 +171,10 @@ func (s *Server) start(ctx context.Context, r *request, prompts []prompt) (_ *fe
 			req.Form = r.constraint(a, p)
 			a.job = &job{ctx: ctx, req: req, probabilities: r.probs, forced: a.forced, token: a.token, scope: r.model.scope(r.scope), adapter: r.model.adapter, anew: r.anew || p.pictures != nil}
 			if p.pictures == nil { // a small model does not see
+				if r.promptProbs >= 0 || r.silent {
+					a.job.reading, a.job.anew = &reading{only: r.silent, probs: r.promptProbs}, true
+				}
+				r.readings = append(r.readings, a.job.reading)
 				if a.job.draft, err = r.drafting(); err != nil {
 					return nil, nil, err
 				}

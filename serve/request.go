@@ -22,23 +22,28 @@ const (
 
 // request is what chat and plain completions have in common.
 type request struct {
-	model     *Model
-	stream    bool
-	usage     bool // stream_options.include_usage
-	n         int
-	stops     []string
-	probs     int // alternatives with each token's logprob; negative: no logprobs
-	answer    generate.Request
-	minNew    int
-	admitted  []int32 // allowed_token_ids
-	unended   bool    // ignore_eos
-	budget    int     // most tokens of thoughts; negative: any number
-	scope     string  // of the prefix cache
-	anew      bool    // do not use the prefix cache
-	form      *form   // nil: a reply is free
-	grammar   *grammar.Grammar
-	single    bool    // a reply ends with its first call
-	predicted []int32 // what the reply is expected to be like
+	model       *Model
+	stream      bool
+	usage       bool // stream_options.include_usage
+	n           int
+	stops       []string
+	probs       int // alternatives with each token's logprob; negative: no logprobs
+	answer      generate.Request
+	minNew      int
+	admitted    []int32    // allowed_token_ids
+	unended     bool       // ignore_eos
+	budget      int        // most tokens of thoughts; negative: any number
+	scope       string     // of the prefix cache
+	anew        bool       // do not use the prefix cache
+	form        *form      // nil: a reply is free
+	echo        bool       // the prompt is a part of the reply
+	promptProbs int        // alternatives to each token of the prompt; negative: no probabilities
+	vllmProbs   bool       // they are told in the shape of vLLM too
+	silent      bool       // nothing is written (max_tokens 0)
+	readings    []*reading // of the replies, where something is to be found out about their prompts
+	grammar     *grammar.Grammar
+	single      bool    // a reply ends with its first call
+	predicted   []int32 // what the reply is expected to be like
 }
 
 // named reads the name of the model that a request is for; nil where there is none, which f tells. A server of one model
@@ -64,7 +69,7 @@ func (s *Server) named(f *fields) *Model {
 
 // common reads the fields of every completion.
 func (s *Server) common(f *fields) *request {
-	r := &request{n: 1, probs: -1, budget: -1}
+	r := &request{n: 1, probs: -1, budget: -1, promptProbs: -1}
 	if r.model = s.named(f); r.model == nil {
 		return r
 	}
@@ -76,6 +81,7 @@ func (s *Server) common(f *fields) *request {
 	r.sampling(f)
 	r.ends(f)
 	r.readForms(f)
+	f.int("prompt_logprobs", 0, maxTop, &r.promptProbs)
 	r.prediction(f)
 	read(f, "cache_salt", "a text", &r.scope)
 	if keep := true; f.bool("cache_prompt", &keep) {
@@ -162,7 +168,12 @@ func (r *request) bias(f *fields) {
 // ends reads what ends a reply, and what it is made of.
 func (r *request) ends(f *fields) {
 	most := math.MaxInt32
-	old := f.int("max_tokens", 1, most, &r.answer.MaxNew)
+	least := 1
+	if string(f.raw["echo"]) == "true" { // the prompt alone is an answer too
+		least = 0
+	}
+	old := f.int("max_tokens", least, most, &r.answer.MaxNew)
+	r.silent = old && r.answer.MaxNew == 0
 	if f.int("max_completion_tokens", 1, most, &r.answer.MaxNew) && old {
 		f.fail(badField("max_tokens", "is max_completion_tokens by an older name; give one"))
 	}

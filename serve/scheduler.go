@@ -29,6 +29,7 @@ type job struct {
 	// probabilities asks for logprobs, with so many alternatives; negative: none.
 	probabilities int
 	draft         *generate.Drafting // guesses of several tokens; nil: none
+	reading       *reading           // what is to be found out about the prompt; nil: nothing
 	// forced is the token that comes next whatever the model finds probable; ok is false where the model is to choose.
 	forced func() (id int32, ok bool)
 	// token is told of every drawn token, on a goroutine of the scheduler; stop ends the reply.
@@ -267,6 +268,9 @@ func (s *scheduler) begin(j *job) {
 	if j.seq.Prefix > s.runner.Chunk() {
 		j.err = fmt.Errorf("serve: a prompt of %d tokens that see each other does not fit a pass of %d", j.seq.Prefix, s.runner.Chunk())
 	}
+	if j.reading != nil {
+		j.reading.restart(j.seq)
+	}
 	cached := 0
 	if !j.anew {
 		cached = s.runner.Adopt(j.seq, j.seen, j.scope)
@@ -307,21 +311,34 @@ func (s *scheduler) pass() error {
 		return nil // the only job there is does not fit; leave takes it away
 	}
 	work := make([]generate.Work, len(plan))
-	var drawing []*job
+	from := make([]int, len(plan)) // tokens before each part
 	for i, p := range plan {
-		work[i] = p.work
-		if p.work.Logits > 0 {
-			drawing = append(drawing, p.job)
-		}
+		work[i], from[i] = p.work, len(p.job.seq.IDs)
 	}
 	// The pass is not bound to any request's context: it serves all of them.
 	logits, err := s.runner.Run(context.Background(), work)
 	if err != nil {
 		return err
 	}
-	for _, j := range drawing {
-		n := 1 + len(j.guesses)
-		j.logits, logits = logits[:n], logits[n:]
+	var drawing []*job
+	for i, p := range plan {
+		j, n := p.job, p.work.Logits
+		rows := logits[:n]
+		logits = logits[n:]
+		if j.reading != nil {
+			j.reading.score(rows, from[i], j.req.Prompt)
+			if j.reading.only {
+				if j.left() == 0 {
+					j.stop = generate.StopLength
+					s.metrics.read(j)
+				}
+				continue
+			}
+		}
+		if j.left() <= 0 {
+			j.logits = rows[n-1-len(j.guesses):]
+			drawing = append(drawing, j)
+		}
 	}
 	now := time.Now()
 	each(drawing, func(j *job) {
@@ -350,10 +367,16 @@ func (s *scheduler) plan() []part {
 	s.guess()
 	room := s.runner.Chunk()
 	take := func(j *job, n int) {
+		if j.reading != nil && j.reading.probs >= 0 {
+			n = min(n, scored)
+		}
 		// A prefix that has to be read at once takes what room there is, or waits for a pass with more.
 		w := s.runner.Next(j.seq, j.seen, n)
 		if len(w.IDs) == 0 {
 			w = s.runner.Next(j.seq, j.seen, room)
+		}
+		if j.reading != nil {
+			j.reading.want(&w)
 		}
 		if n := len(w.IDs); n > 0 && s.reserve(j, n) {
 			parts = append(parts, part{j, w})
@@ -422,7 +445,7 @@ const MostGuessing = 4
 func (s *scheduler) guess() {
 	for _, j := range s.live {
 		j.guesses = nil
-		if j.draft == nil || len(s.live) > MostGuessing || j.left() > 1 || j.err != nil {
+		if j.draft == nil || len(s.live) > MostGuessing || j.left() > 1 || j.err != nil || j.reading != nil && j.reading.only {
 			continue
 		}
 		left := math.MaxInt

@@ -160,6 +160,7 @@ func (s *Server) routes(pages []web.Route) {
 	s.handle("GET /v1/models/{name...}", true, s.show)
 	s.handle("POST /v1/chat/completions", true, s.chat)
 	s.handle("POST /v1/completions", true, s.completions)
+	s.handle("POST /v1/embeddings", true, s.embeddings)
 	s.handle("POST /tokenize", true, s.tokenize)
 	s.handle("POST /detokenize", true, s.detokenize)
 	s.handle("GET /metrics", true, s.metrics)
