@@ -241,7 +241,8 @@ func (s *serveFlags) load(path string, m *opened, eng engine.Engine, quiet bool)
 	if out.Guesses = s.draft.most; drafter != nil {
 		out.Drafter = func() (generate.Drafter, error) { return drafter(nil) }
 	}
-	free := func() { shutDraft(); shut() }
+	shutRunner := shut // which is about to be this function's result
+	free := func() { shutDraft(); shutRunner() }
 	if _, sees := m.model.(family.Viewer); !sees {
 		return out, free, nil
 	}
