@@ -22,6 +22,7 @@ import (
 const (
 	FormatSafetensors = "safetensors"
 	FormatGGUF        = "gguf"
+	FormatMMProj      = "mmproj" // a vision tower in a GGUF of its own, as llama.cpp's programs read it
 )
 
 // ConvertOptions says how a model is written in another format.
@@ -59,6 +60,9 @@ func Convert(src, dst string, opts ConvertOptions) (*Conversion, error) {
 		if strings.HasSuffix(dst, ".gguf") {
 			opts.Format = FormatGGUF
 		}
+		if name := filepath.Base(dst); opts.Format == FormatGGUF && strings.HasPrefix(name, FormatMMProj) {
+			opts.Format = FormatMMProj
+		}
 	}
 	if err := opts.check(dst); err != nil {
 		return nil, err
@@ -84,11 +88,17 @@ func Convert(src, dst string, opts ConvertOptions) (*Conversion, error) {
 	}
 	out := &Conversion{Format: opts.Format, DTypes: map[string]int64{}}
 	write := out.safetensors
-	if opts.Format == FormatGGUF {
+	switch opts.Format {
+	case FormatGGUF:
 		write = out.gguf
+	case FormatMMProj:
+		write = out.mmproj
 	}
 	if err := write(c, src, dst, opts); err != nil {
 		return nil, err
+	}
+	if opts.Format == FormatMMProj {
+		return out, nil // it has been measured: no model of its own
 	}
 	return out, out.measure(dst)
 }
@@ -96,9 +106,12 @@ func Convert(src, dst string, opts ConvertOptions) (*Conversion, error) {
 // check refuses what cannot be written.
 func (o ConvertOptions) check(dst string) error {
 	switch o.Format {
-	case FormatGGUF:
+	case FormatGGUF, FormatMMProj:
 		if !strings.HasSuffix(dst, ".gguf") {
 			return fmt.Errorf("convert: %s: want a name that ends in .gguf", dst)
+		}
+		if o.Format == FormatMMProj && o.ShardBytes > 0 {
+			return fmt.Errorf("convert: shard size: a vision tower is one file")
 		}
 	case FormatSafetensors:
 		if strings.HasSuffix(dst, ".gguf") || strings.HasSuffix(dst, ".safetensors") {
@@ -113,7 +126,7 @@ func (o ConvertOptions) check(dst string) error {
 			return fmt.Errorf("convert: %w", err)
 		}
 	default:
-		return fmt.Errorf("convert: format: want %s or %s, got %q", FormatSafetensors, FormatGGUF, o.Format)
+		return fmt.Errorf("convert: format: want %s, %s or %s, got %q", FormatSafetensors, FormatGGUF, FormatMMProj, o.Format)
 	}
 	return nil
 }
@@ -142,6 +155,27 @@ func (out *Conversion) gguf(c *Checkpoint, src, dst string, opts ConvertOptions)
 		out.Substituted[d.String()] = n
 	}
 	return nil
+}
+
+// mmproj writes the vision tower.
+func (out *Conversion) mmproj(c *Checkpoint, src, dst string, opts ConvertOptions) error {
+	m, ok := c.Model.(*Qwen25VL)
+	if !ok {
+		return fmt.Errorf("convert: %s: vision towers are written of Qwen2.5-VL only, got %s", src, c.Model.Info().Architecture)
+	}
+	p, err := m.eye(c.beside(src))
+	if err != nil {
+		return err
+	}
+	license := c.license(src)
+	out.License, out.Files = license.ID, []string{dst}
+	infos, err := weights.WriteMMProj(dst, opts.content, c.Config, weights.MMProjOptions{DType: opts.DType, Name: strings.TrimSuffix(filepath.Base(filepath.Clean(src)), ".gguf"),
+		General: []gguf.KV{{Key: "general.license", Value: license.ID}}, Mean: p.Mean, Std: p.Std})
+	for _, i := range infos {
+		out.Bytes += i.Bytes()
+		out.DTypes[i.DType.String()] += i.Bytes()
+	}
+	return err
 }
 
 // license is that of the open checkpoint.

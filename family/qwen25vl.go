@@ -232,7 +232,9 @@ func (e *qwenEye) Video(frames []*vision.RGB) (*vision.Patches, error) { return 
 func (e *qwenEye) FramesPerGrid() int { return e.video.TemporalPatch }
 
 // Processor implements Viewer.
-func (m *Qwen25VL) Processor(dir string) (Processor, error) {
+func (m *Qwen25VL) Processor(dir string) (Processor, error) { return m.eye(dir) }
+
+func (m *Qwen25VL) eye(dir string) (*qwenEye, error) {
 	data, err := processorConfig(dir, pictureSettings)
 	if err == nil && data == nil {
 		err = fmt.Errorf("family: %s: holds no %s, by which pictures are read", dir, pictureSettings)

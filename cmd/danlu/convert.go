@@ -24,9 +24,11 @@ func newConvert(o *options) *cobra.Command {
 		Short: locale.Text("Write a model in another format: safetensors or GGUF", "转换模型格式：safetensors 或 GGUF"),
 		Long: locale.Text(`SRC is a model folder, a GGUF file or a safetensors file. DST is a new folder, which gets safetensors and everything that
 goes with the model, or a name that ends in .gguf. Only the format changes: without --type weights stay as they are, except
-that safetensors get float32 for block types, which they do not have.`,
+that safetensors get float32 for block types, which they do not have. A name mmproj-*.gguf gets the vision tower of
+Qwen2.5-VL alone, as llama.cpp's programs read it beside the GGUF of the text part.`,
 			`SRC 为模型目录、GGUF 文件或 safetensors 文件。DST 为新目录（写入 safetensors 及模型附带文件），或以 .gguf 结尾的文件名。
-只转换格式：不加 --type 时权重类型不变；safetensors 没有块量化类型，遇到时写为 float32。`),
+只转换格式：不加 --type 时权重类型不变；safetensors 没有块量化类型，遇到时写为 float32。
+文件名形如 mmproj-*.gguf 时只写 Qwen2.5-VL 的视觉塔，供 llama.cpp 与文本部分的 GGUF 一起使用。`),
 		Example: "  danlu convert my-model my-model.gguf --type q8_0\n  danlu convert model.gguf my-model --type bf16\n  danlu convert pytorch-model safetensors-model --shard-size 2GB",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -65,7 +67,7 @@ that safetensors get float32 for block types, which they do not have.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&opts.Format, "to", "", locale.Text("safetensors or gguf; by default as DST is named", "safetensors 或 gguf；默认由 DST 的名字决定"))
+	f.StringVar(&opts.Format, "to", "", locale.Text("safetensors, gguf or mmproj; by default as DST is named", "safetensors、gguf 或 mmproj；默认由 DST 的名字决定"))
 	f.StringVar(&kind, "type", "", locale.Text("type of the weights: f32, bf16, f16; in a GGUF also q8_0, q6_k, q5_k, q4_k, q5_1, q5_0, q4_1, q4_0, q3_k, q2_k", "权重类型：f32、bf16、f16；GGUF 另有 q8_0、q6_k、q5_k、q4_k、q5_1、q5_0、q4_1、q4_0、q3_k、q2_k"))
 	f.StringVar(&shard, "shard-size", "", locale.Text("most that one file holds, such as 2GB; default 5GB for safetensors, one file for a GGUF", "单个文件的上限，如 2GB；safetensors 默认 5GB，GGUF 默认单文件"))
 	f.BoolVar(&o.json, "json", false, locale.Text("print JSON", "输出 JSON"))
