@@ -30,7 +30,8 @@ func loadRecipe(args []string) (*recipe.Recipe, error) {
 	if strings.Contains(args[0], "=") {
 		return recipe.Parse(nil, locale.Text("command line", "命令行"), args)
 	}
-	if _, err := os.Stat(args[0]); errors.Is(err, fs.ErrNotExist) {
+	info, err := os.Stat(args[0])
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.IsDir() { // a folder that the recipe has left under its own name
 		if text, err := builtinRecipe(args[0]); err == nil {
 			return recipe.Parse(text, args[0], args[1:])
 		}

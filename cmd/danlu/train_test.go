@@ -248,6 +248,13 @@ func TestBuiltinRecipes(t *testing.T) {
 			t.Errorf("show %s: %d %s", r.Name, status, out)
 		}
 	}
+	t.Chdir(t.TempDir())
+	if err := os.Mkdir(list[0].Name, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadRecipe([]string{list[0].Name}); err != nil {
+		t.Errorf("beside a folder of its name: %v", err)
+	}
 	if status, _, stderr := execute(t, "train", "nothing_like_it"); status != exitInput || !strings.Contains(stderr, list[0].Name) {
 		t.Errorf("%d %s", status, stderr)
 	}
