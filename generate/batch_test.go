@@ -102,6 +102,57 @@ func TestBatchIsEachAlone(t *testing.T) {
 	}
 }
 
+// Prompts of a batch that begin alike share what they begin with, also where the cache is small; Token is told what
+// Generate would tell it, and can end an answer.
+func TestBatchSharesPrompts(t *testing.T) {
+	long := make([]int32, 40)
+	for i := range long {
+		long[i] = int32(100 + 7*i)
+	}
+	alone := tinyRunner(t, Options{Context: 96, PageLen: 8})
+	r := tinyRunner(t, Options{Context: 96, PageLen: 8, Sequences: 6, Pages: 24})
+	var requests []Request
+	var want [][]Token
+	got := make([][]Token, 8)
+	for i := range got {
+		req := Request{Prompt: append(slices.Clone(long), int32(i), int32(i+1)), MaxNew: 6, Sampling: Sampling{RepetitionPenalty: 1.2}}
+		seq, err := alone.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := alone.Generate(context.Background(), seq, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		alone.Close(seq)
+		if i == 3 {
+			res.Tokens = res.Tokens[:2]
+		}
+		want = append(want, res.Tokens)
+		req.Token = func(x Token) bool {
+			got[i] = append(got[i], x)
+			return i == 3 && len(got[i]) == 2
+		}
+		requests = append(requests, req)
+	}
+	before := r.Read()
+	answers, err := r.Batch(context.Background(), requests, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range want {
+		if !slices.Equal(got[i], want[i]) || len(answers[i].IDs) != len(want[i]) {
+			t.Errorf("request %d: want %v, got %v, answered %v", i, want[i], got[i], answers[i])
+		}
+	}
+	if answers[3].Stop != StopEnd || answers[0].Stop != StopLength {
+		t.Errorf("stopped by %s and %s", answers[3].Stop, answers[0].Stop)
+	}
+	if n := r.Read() - before; n > 42+7*(42-40)+8*6 {
+		t.Errorf("%d tokens were read", n)
+	}
+}
+
 // Drawing from the whole vocabulary without ordering it gives what ordering gives.
 func TestDrawIsPick(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 2))

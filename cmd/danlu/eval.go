@@ -142,6 +142,8 @@ func (e *evalFlags) complete(cmd *cobra.Command) error {
 		return fmt.Errorf("--batch-size: want 1 to 4096, got %d", e.sequences)
 	case e.seed < 0:
 		return fmt.Errorf("--seed: want at least 0, got %d", e.seed)
+	case e.options.Multiturn && !e.options.Chat:
+		return errors.New("--fewshot-as-multiturn: needs --apply-chat-template")
 	case e.samples && e.output == "":
 		return errors.New("--log-samples: needs --output-path")
 	}
