@@ -166,7 +166,8 @@ func TestRowsNaN(t *testing.T) {
 func BenchmarkRows(b *testing.B) {
 	x := make([]float32, 1536)
 	y, z := slices.Clone(x), slices.Clone(x)
-	for name, f := range map[string]func(){"silu_mul": func() { GLU(OpSiLU, z, x, y) }, "exp_sub": func() { expSubRow(z, x, 0) }, "norm": func() { RMSNorm(z, x, y, len(x), 1e-6) }} {
+	for name, f := range map[string]func(){"silu_mul": func() { GLU(OpSiLU, z, x, y) }, "exp_sub": func() { expSubRow(z, x, 0) }, "norm": func() { RMSNorm(z, x, y, len(x), 1e-6) },
+		"layer_norm": func() { LayerNorm(z, x, y, y, len(x), 1e-6) }} {
 		b.Run(fmt.Sprintf("%s/%d", name, len(x)), func(b *testing.B) {
 			for b.Loop() {
 				f()
