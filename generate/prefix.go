@@ -87,6 +87,7 @@ func (r *Runner) Adopt(s *Sequence, text []int32, scope string) int {
 		s.root = &page{scope: scope, next: map[string]*page{}}
 		r.sharing.roots[scope] = s.root
 	}
+	s.root.users++
 	for at, n := s.root, r.opts.PageLen; len(s.IDs)+n < len(text); {
 		ids := text[len(s.IDs) : len(s.IDs)+n]
 		if at = at.next[spell(ids)]; at == nil {
@@ -123,6 +124,15 @@ func (r *Runner) Share(s *Sequence) {
 	}
 }
 
+// part ends a sequence's sharing.
+func (r *Runner) part(s *Sequence) {
+	if s.root != nil {
+		s.root.users--
+		r.sharing.leave(s.root)
+		s.root = nil
+	}
+}
+
 func (x *sharing) use(p *page) {
 	if p.users++; p.idleness != nil {
 		x.idle.Remove(p.idleness)
@@ -144,7 +154,12 @@ func (x *sharing) forget(p *page) {
 		x.idle.Remove(p.idleness)
 	}
 	delete(p.before.next, p.tokens)
-	if root := p.before; root.before == nil && len(root.next) == 0 {
+	x.leave(p.before)
+}
+
+// leave drops the root of a scope that no sequence and no page belongs to.
+func (x *sharing) leave(root *page) {
+	if root.before == nil && root.users == 0 && len(root.next) == 0 {
 		delete(x.roots, root.scope)
 	}
 }

@@ -89,6 +89,9 @@ func TestAdoptedPagesChangeNothing(t *testing.T) {
 	if r.Room() != r.Capacity() {
 		t.Errorf("room for %d of %d tokens after all sequences were closed", r.Room(), r.Capacity())
 	}
+	if n := len(r.sharing.roots); n > len(scopes) {
+		t.Errorf("%d scopes are kept, %d were used", n, len(scopes))
+	}
 	if n := len(r.free) + r.sharing.idle.Len(); n != 30 {
 		t.Errorf("%d pages of 30 are left", n)
 	}
@@ -125,5 +128,23 @@ func TestShareMerges(t *testing.T) {
 	r.Truncate(open[0], 20)
 	if n := len(open[0].IDs); n != 16 {
 		t.Errorf("a page that others go on from was cut: %d tokens are left", n)
+	}
+}
+
+// Scopes of which no page is left are forgotten, so that clients cannot fill the memory with their names.
+func TestScopesAreForgotten(t *testing.T) {
+	r := tinyRunner(t, Options{Context: 64, PageLen: 8, Pages: 8})
+	for i := range 50 {
+		s, err := r.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := make([]int32, 1+i%30)
+		r.Adopt(s, text, string(rune('a'+i)))
+		logitsOf(t, r, s, text, 64)
+		r.Close(s)
+	}
+	if n := len(r.sharing.roots); n > 8 {
+		t.Errorf("%d scopes are kept for 8 pages", n)
 	}
 }

@@ -253,7 +253,8 @@ func (r *Runner) Open() (*Sequence, error) {
 // Close gives a sequence's pages back, those that it shares for others to adopt.
 func (r *Runner) Close(s *Sequence) {
 	r.Share(s)
-	s.root, s.Adapter = nil, 0
+	r.part(s)
+	s.Adapter = 0
 	r.Truncate(s, 0)
 	r.slots[s.slot] = false
 }
@@ -305,7 +306,7 @@ func (r *Runner) Run(ctx context.Context, work []Work) ([][]float32, error) {
 	}
 	for _, w := range work {
 		if w.Features != nil {
-			w.Sequence.root = nil // its tokens alone do not tell what it holds
+			r.part(w.Sequence) // its tokens alone do not tell what it holds
 		}
 		if s := w.Sequence; len(s.IDs)+len(w.IDs) < s.Prefix {
 			return nil, fmt.Errorf("generate: the first %d tokens see each other and want to be read in one pass, got %d; a pass takes %d", s.Prefix, len(w.IDs), r.opts.Chunk)

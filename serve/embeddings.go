@@ -80,7 +80,7 @@ func (s *Server) embed(q *http.Request, r *request, prompts []prompt, mean bool,
 	var jobs []*job
 	for _, p := range prompts {
 		x := &reading{only: true, probs: -1, pool: &pooling{size: r.model.Runner.Info().HiddenSize, mean: mean}}
-		jobs = append(jobs, &job{ctx: ctx, req: generate.Request{Prompt: p.ids}, probabilities: -1, reading: x, anew: true})
+		jobs = append(jobs, &job{ctx: ctx, req: generate.Request{Prompt: p.ids}, probabilities: -1, reading: x, adapter: r.model.adapter, anew: true})
 	}
 	if err := r.model.sched.submit(jobs...); err != nil {
 		return nil, refused(err)

@@ -45,7 +45,7 @@ type forms struct {
 func (m *Model) grammar(f *form, talks bool) (*grammar.Grammar, error) {
 	m.forms.mu.Lock()
 	defer m.forms.mu.Unlock()
-	s := &m.forms
+	s := m.forms
 	key := f.key
 	if talks {
 		key = "chat " + key
@@ -53,9 +53,6 @@ func (m *Model) grammar(f *form, talks bool) (*grammar.Grammar, error) {
 	if g := s.made[key]; g != nil {
 		s.order = append(slices.DeleteFunc(s.order, func(k string) bool { return k == key }), key)
 		return g, nil
-	}
-	if s.vocabs == nil {
-		s.vocabs, s.made = map[bool]*grammar.Vocabulary{}, map[string]*grammar.Grammar{}
 	}
 	v := s.vocabs[talks]
 	if v == nil {

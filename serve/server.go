@@ -18,6 +18,7 @@ import (
 
 	"danlu/chat"
 	"danlu/generate"
+	"danlu/grammar"
 	"danlu/serve/web"
 	"danlu/tokenizer"
 )
@@ -40,7 +41,7 @@ type Model struct {
 	Adapters []string       // names of the runner\'s adapters, by which requests ask for the model with one of them
 
 	sched   *scheduler
-	forms   forms
+	forms   *forms
 	sight   *sight // nil: none
 	base    *Model // of a model with an adapter: the one without
 	adapter int    // of the runner's, from 1 on
@@ -49,14 +50,11 @@ type Model struct {
 // with is the model with its k-th adapter, from 1 on.
 func (m *Model) with(k int) *Model {
 	return &Model{ID: m.Adapters[k-1], Created: m.Created, Tokenizer: m.Tokenizer, Dialect: m.Dialect, Runner: m.Runner, Sampling: m.Sampling, End: m.End, Files: m.Files,
-		Eyes: m.Eyes, Drafter: m.Drafter, Guesses: m.Guesses, sched: m.sched, sight: m.sight, base: m, adapter: k}
+		Eyes: m.Eyes, Drafter: m.Drafter, Guesses: m.Guesses, forms: m.forms, sched: m.sched, sight: m.sight, base: m, adapter: k}
 }
 
 // scope sets the pages of the cache apart that are an adapter's.
 func (m *Model) scope(salt string) string {
-	if m.adapter == 0 {
-		return salt
-	}
 	return fmt.Sprintf("%d\x00%s", m.adapter, salt)
 }
 
@@ -132,6 +130,7 @@ func New(o Options, models ...*Model) (*Server, error) {
 	}
 	s.models = nil
 	for _, m := range models {
+		m.forms = &forms{vocabs: map[bool]*grammar.Vocabulary{}, made: map[string]*grammar.Grammar{}}
 		m.sched = newScheduler(m.Runner, o.Queue)
 		if m.Eyes != nil && m.Dialect != nil {
 			m.sight = newSight(m.Eyes)
