@@ -20,7 +20,7 @@ type Local struct {
 	Label     string        // what reports call the model
 	ID        string        // what answers depend on: files, precision, adapters
 	End       []int32       // tokens that end an answer
-	// Apart reads every prompt anew, also where it shares its beginning with others.
+	// Apart reads prompts anew where texts share their beginning; choices of one token are still told by one reading.
 	Apart bool
 
 	usage Usage

@@ -17,17 +17,19 @@ type siblings struct {
 	texts  []scored
 }
 
-// gather puts texts together by prompt, prompts that begin alike beside each other.
+// gather puts texts together by prompt, prompts that begin alike beside each other. Apart are texts of several tokens if
+// so wished; those of one token are all told by the row behind the prompt.
 func gather(all []scored, apart bool) []*siblings {
 	var list []*siblings
 	at := map[string]*siblings{}
 	for _, p := range all {
 		key := idsKey(p.prompt)
 		f := at[key]
-		if f == nil || apart {
+		if alone := apart && len(p.target) > 1; f == nil || alone {
 			f = &siblings{prompt: p.prompt}
-			at[key] = f
-			list = append(list, f)
+			if list = append(list, f); !alone {
+				at[key] = f
+			}
 		}
 		f.texts = append(f.texts, p)
 	}
@@ -56,7 +58,7 @@ func (s *siblings) longest() int {
 type reading struct {
 	*siblings
 	seq   *generate.Sequence
-	apart bool     // every text is read with the prompt anew
+	anew  bool     // every text is read with the prompt again
 	heads []judged // of each text's first token, which the prompt's last row tells; nil: not known yet
 	next  int      // the text at hand
 	ids   []int32  // prompt and text at hand, without its last token
@@ -80,7 +82,7 @@ type scoreDone func(p scored, ll float64, greedy bool) error
 // full.
 func (l *Local) score(ctx context.Context, all []scored, done scoreDone) error {
 	r := l.Runner
-	waiting, scope := gather(all, l.Apart), r.Scope()
+	waiting, scope := gather(all, l.alone()), r.Scope()
 	var live []*reading
 	defer func() {
 		for _, x := range live {
@@ -129,14 +131,19 @@ func (l *Local) open(s *siblings, scope string) (*reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &reading{siblings: s, seq: seq, apart: l.Apart || !r.Shares()}
+	x := &reading{siblings: s, seq: seq}
 	r.Next(seq, s.prompt, 0) // finds the prefix
-	if !x.apart {
+	// Keys that depend on how the text goes on are of one text; texts of one token go on alike.
+	x.anew = (l.alone() || seq.Prefix > 0) && s.longest() > len(s.prompt)
+	if !l.alone() {
 		r.Adopt(seq, s.prompt, scope)
 	}
 	x.begin(r)
 	return x, nil
 }
+
+// alone reports whether texts share nothing that was read for others.
+func (l *Local) alone() bool { return l.Apart || !l.Runner.Shares() }
 
 // admits reports whether there is a sequence and room in the cache for more siblings, and nobody in work is just reading
 // what their prompt begins with.
@@ -153,8 +160,8 @@ func (l *Local) admits(live []*reading, s *siblings, scope string) bool {
 		return false
 	}
 	cached := r.Cached(s.prompt, scope)
-	return !slices.ContainsFunc(live, func(x *reading) bool {
-		return !x.apart && len(x.seq.IDs) < len(x.prompt) && r.Shareable(x.prompt, s.prompt) > cached
+	return l.alone() || !slices.ContainsFunc(live, func(x *reading) bool {
+		return len(x.seq.IDs) < len(x.prompt) && r.Shareable(x.prompt, s.prompt) > cached
 	})
 }
 
@@ -163,7 +170,7 @@ func (x *reading) begin(r *generate.Runner) {
 	t := x.texts[x.next].target
 	x.ids = append(x.prompt[:len(x.prompt):len(x.prompt)], t[:len(t)-1]...)
 	x.judged, x.seen = judged{fits: true}, 0
-	if x.apart || x.seq.Prefix > 0 { // keys depend on how the text goes on
+	if x.anew {
 		x.heads = nil
 		r.Truncate(x.seq, 0)
 	}

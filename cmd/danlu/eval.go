@@ -60,7 +60,7 @@ With --output-path everything is kept in a folder, and a run that was cut off go
 	f.StringVarP(&e.output, "output-path", "o", "", locale.Text("folder for results, report, samples and the cache of answers", "保存结果、报告、样本与应答缓存的目录"))
 	f.BoolVarP(&e.samples, "log-samples", "s", false, locale.Text("keep every item with what was asked and answered", "保存每题的提问与应答"))
 	f.StringVar(&e.options.Cache, "use-cache", "", locale.Text("file of answers that are not asked again", "应答缓存文件"))
-	f.BoolVar(&e.apart, "no-shared-prefix", false, locale.Text("read every prompt anew, also where it begins like others", "不复用相同的提示前缀"))
+	f.BoolVar(&e.apart, "no-shared-prefix", false, locale.Text("read prompts anew where they begin alike", "不复用相同的提示前缀"))
 	f.IntVar(&e.seed, "seed", 1234, locale.Text("of the choice of worked examples", "选取示例的随机种子"))
 	f.IntVar(&e.options.Rounds, "bootstrap-iters", 1000, locale.Text("rounds of the bootstrap; 0: no standard errors", "自助法轮数；0 表示不计算标准误"))
 	e.modelFlags(f)
