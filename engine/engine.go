@@ -89,3 +89,11 @@ type Partitioner interface {
 	// It is called before the first store is made.
 	Partition(mesh map[string]int) error
 }
+
+// Hosted is implemented by engines whose process can be one of several of a run: each computes with its part of a batch,
+// and graph.SumHosts adds up over them.
+type Hosted interface {
+	Host() (rank, nodes int)
+	// Agree fails unless all processes give the same value for a name.
+	Agree(name, value string) error
+}

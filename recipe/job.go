@@ -9,6 +9,7 @@ import (
 
 	"danlu/data"
 	"danlu/engine"
+	"danlu/engine/xla/hosts"
 	"danlu/family"
 	"danlu/hub"
 	"danlu/internal/locale"
@@ -19,6 +20,8 @@ import (
 type RunOptions struct {
 	NewEngine func(name string, threads int) (engine.Engine, error)
 	Stderr    *os.File // remarks and progress
+	// Hosts says which of several processes this is; nil: the only one.
+	Hosts *hosts.Options
 }
 
 // Outcome is what a stage left behind.
@@ -113,6 +116,9 @@ func (j *job) carryOut(ctx context.Context, do stage) (err error) {
 	}
 	defer j.engine.Close()
 	if err := j.partition(); err != nil {
+		return err
+	}
+	if err := j.join(); err != nil {
 		return err
 	}
 	return do(ctx, j)

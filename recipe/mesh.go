@@ -1,6 +1,36 @@
 package recipe
 
-import "danlu/engine"
+import (
+	"fmt"
+
+	"danlu/engine"
+	"danlu/engine/xla/hosts"
+)
+
+// joiner is an engine that can be one of several processes of a run.
+type joiner interface {
+	engine.Hosted
+	Join(o hosts.Options) error
+}
+
+// join meets the other processes of the run and makes sure that all go on from the same step.
+func (j *job) join() error {
+	if j.Hosts == nil {
+		return nil
+	}
+	e, ok := j.engine.(joiner)
+	if !ok {
+		return j.Errorf("engine", "%s runs in one process; several nodes need engine: xla", j.Model.Engine)
+	}
+	if err := e.Join(*j.Hosts); err != nil {
+		return err
+	}
+	at, err := j.run.step()
+	if err != nil {
+		return err
+	}
+	return e.Agree(fmt.Sprintf("the step that %s goes on from", j.Method.Stage), fmt.Sprint(at))
+}
 
 // partition spreads the engine over the recipe's mesh of devices.
 func (j *job) partition() error {

@@ -67,6 +67,8 @@ type Stepper struct {
 	step     int64  // the step whose gradients are being added up
 	micro    uint32 // its micro-batches so far
 	loads    loads  // its routers' choices so far
+	// rank is this process's among the nodes processes of the run.
+	rank, nodes int
 }
 
 // shape distinguishes programs: first says that gradients are set rather than added to, eval that there are none.
@@ -80,7 +82,13 @@ type shape struct {
 
 // NewStepper declares the model's parameters in the store (they keep what they hold) and compiles the update.
 func NewStepper(c StepConfig) (*Stepper, error) {
-	s := &Stepper{c: c, programs: map[shape]engine.Program{}}
+	s := &Stepper{c: c, programs: map[shape]engine.Program{}, nodes: 1}
+	if h, ok := c.Engine.(engine.Hosted); ok {
+		s.rank, s.nodes = h.Host()
+	}
+	if s.nodes > 1 && !s.Whole() {
+		return nil, fmt.Errorf("train: several nodes: want steps of one batch (gradient_accumulation_steps: 1) and no moe_bias_update_speed")
+	}
 	probe, err := graph.Build(func(g *graph.Graph) {
 		b := s.build(g, c.Model.Info().PositionRows, 2, 2) // two rows, since some objectives take pairs
 		c.Objective(b, c.Model, g.Input("targets", graph.Of(dtype.I32, 2, 2)), g.Input("norm", graph.Of(dtype.F32)))
@@ -212,10 +220,8 @@ func (s *Stepper) program(k shape) (engine.Program, error) {
 			b.Images = nn.ImageInputs(g, k.features*merged, values, merged, k.features)
 		}
 		loss, report := s.c.Objective(b, s.c.Model, g.Input("targets", graph.Of(dtype.I32, k.b, k.t)), g.Input("norm", graph.Of(dtype.F32)))
-		for name, v := range report {
-			g.Output(name, v)
-		}
 		if k.eval {
+			s.sumHosts(g, report, nil, nil)
 			return
 		}
 		params := s.states(g)
@@ -223,6 +229,7 @@ func (s *Stepper) program(k shape) (engine.Program, error) {
 		for i, d := range grads {
 			grads[i] = graph.Convert(d, dtype.F32)
 		}
+		loss = s.sumHosts(g, report, loss, grads)
 		if k.whole {
 			s.finish(g, loss, params, grads)
 			return
@@ -281,6 +288,12 @@ func (l Largest) shape() shape {
 // and returns what the run needs besides the store, in bytes. Programs of smaller batches, compiled when these come,
 // take the place of those not used for longest rather than more memory.
 func (s *Stepper) Reserve(train Largest, eval *Largest) (int64, error) {
+	train.B /= s.nodes
+	if eval != nil {
+		part := *eval
+		part.B /= s.nodes
+		eval = &part
+	}
 	k := train.shape()
 	k.first, k.whole = !s.c.Accumulates, s.Whole()
 	if _, err := s.program(k); err != nil {
@@ -403,6 +416,10 @@ func (s *Stepper) Apply(ctx context.Context, lr, scale float64, step int64) erro
 
 // Evaluate computes the objective of a batch without gradients.
 func (s *Stepper) Evaluate(ctx context.Context, x *data.Batch, norm float64) (map[string]float64, error) {
+	x, err := s.local(x)
+	if err != nil {
+		return nil, err
+	}
 	k := shapeOf(x)
 	k.eval = true
 	p, err := s.program(k)

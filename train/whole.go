@@ -28,6 +28,9 @@ type Update struct {
 // finite, nothing is updated; norm says so.
 func (s *Stepper) Step(ctx context.Context, x *data.Batch, norm float64, u Update) (values map[string]float64, gradNorm float64, err error) {
 	s.loads = loads{}
+	if x, err = s.local(x); err != nil {
+		return nil, 0, err
+	}
 	k := shapeOf(x)
 	k.first, k.whole = true, true
 	p, err := s.program(k)

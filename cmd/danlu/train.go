@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ func init() { verbs = append(verbs, newTrain) }
 
 func newTrain(o *options) *cobra.Command {
 	var force bool
+	var nodes nodeFlags
 	cmd := &cobra.Command{
 		Use:   "train RECIPE.yaml|NAME [key=value ...]",
 		Short: locale.Text("Train a model by a recipe", "按配方训练模型"),
@@ -33,6 +35,13 @@ func newTrain(o *options) *cobra.Command {
 				r.Output.Force = r.Output.Force || force
 				r.Output.Quiet = r.Output.Quiet || o.quiet
 			})
+			hosts, err := nodes.options()
+			if err != nil {
+				return err
+			}
+			if hosts != nil && hosts.Rank > 0 { // each process keeps its own run folder
+				r.Each(func(r *recipe.Recipe) { r.Output.Dir += fmt.Sprintf("-rank-%d", hosts.Rank) })
+			}
 			newEngine := func(name string, threads int) (engine.Engine, error) {
 				flags := *o
 				flags.engine = name
@@ -41,7 +50,7 @@ func newTrain(o *options) *cobra.Command {
 				}
 				return flags.newEngine()
 			}
-			outcomes, err := recipe.Run(cmd.Context(), r, recipe.RunOptions{NewEngine: newEngine, Stderr: os.Stderr})
+			outcomes, err := recipe.Run(cmd.Context(), r, recipe.RunOptions{NewEngine: newEngine, Stderr: os.Stderr, Hosts: hosts})
 			var failed *recipe.Failure
 			if errors.As(err, &failed) {
 				return failure{err, exitFail}
@@ -56,6 +65,7 @@ func newTrain(o *options) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
+	nodes.flags(f)
 	f.BoolVar(&force, "force", false, locale.Text("train although memory or disk seem too small", "即使内存或磁盘看起来不够也训练"))
 	f.BoolVar(&o.json, "json", false, locale.Text("print the results as JSON", "以 JSON 输出结果"))
 	return cmd

@@ -30,7 +30,7 @@ func (p *program) text(k bucket) (_ []byte, v *variant, err error) {
 		return nil, nil, err
 	}
 	a := &arguments{program: p, pages: k.pages}
-	l := &lowering{writer: newWriter(), rows: k.rows, env: map[*graph.Value]*value{}, live: graph.Needed(p.g, engine.Results(outputs, updates)...), given: a.give}
+	l := &lowering{writer: newWriter(), rows: k.rows, env: map[*graph.Value]*value{}, live: graph.Needed(p.g, engine.Results(outputs, updates)...), given: a.give, hosts: p.engine.group != nil}
 	if err := l.graph(p.g); err != nil {
 		return nil, nil, err
 	}

@@ -21,7 +21,7 @@ const maxCompiled = 4 << 30
 // compile compiles a program's text, or loads what was compiled of it before.
 func (e *Engine) compile(text []byte) (*pjrt.Executable, error) {
 	options := e.compileOptions()
-	if e.opts.CacheDir == "" {
+	if e.opts.CacheDir == "" || e.group != nil { // a custom call is bound to its process
 		return e.client.Compile(text, options)
 	}
 	name, err := e.fingerprint(text, options)

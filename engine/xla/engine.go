@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"danlu/engine"
+	"danlu/engine/xla/hosts"
 	"danlu/engine/xla/pjrt"
 )
 
@@ -30,6 +31,7 @@ type Engine struct {
 	devices  []pjrt.Device // of the mesh
 	platform string
 	version  string
+	group    *hosts.Group // nil: a run of one process
 }
 
 // New loads a plugin and starts its client.
@@ -93,7 +95,7 @@ func (*Engine) Name() string { return "xla" }
 func (*Engine) WholeSteps() bool { return true }
 
 // Close implements engine.Engine.
-func (e *Engine) Close() error { return e.client.Close() }
+func (e *Engine) Close() error { return errors.Join(e.leave(), e.client.Close()) }
 
 // NewStore implements engine.Engine.
 func (e *Engine) NewStore() engine.Store {

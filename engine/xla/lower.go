@@ -11,9 +11,10 @@ import (
 // lowering writes a graph as the text of a program.
 type lowering struct {
 	writer
-	rows int // of Rows values in this run; -1: as declared
-	env  map[*graph.Value]*value
-	live map[*graph.Value]bool
+	rows  int // of Rows values in this run; -1: as declared
+	env   map[*graph.Value]*value
+	live  map[*graph.Value]bool
+	hosts bool // the program is of one of several processes
 	// given makes an argument of the program for an input or a state.
 	given func(op graph.Op) *value
 }
@@ -62,6 +63,10 @@ func (l *lowering) node(n *graph.Node) error {
 		out = []*value{l.cacheWrite(in)}
 	case graph.CachedAttention:
 		out, err = l.cachedAttention(op, in)
+	case graph.SumHosts:
+		if out = in; l.hosts {
+			out = l.sumHosts(in)
+		}
 	case graph.Decomposer:
 		out, err = l.decompose(op, in)
 	default:
