@@ -77,6 +77,13 @@ type Estimator interface {
 	Estimate(ctx context.Context, in Tensors) (time.Duration, error)
 }
 
+// Seeker is implemented by programs that can tell where the first number came about that is not finite.
+type Seeker interface {
+	// FirstNonFinite runs the program as Run does and names the operation, the layer and the weights whose result is the
+	// first with NaN or +Inf in it; "" when there is none.
+	FirstNonFinite(ctx context.Context, in Tensors) (string, error)
+}
+
 // Whole is implemented by engines that run a training step (gradients, their norm, the update) as one program: where each
 // program moves all weights, or cannot be told to wait for the host in between.
 type Whole interface {

@@ -375,6 +375,30 @@ func (s *Stepper) Accumulate(ctx context.Context, x *data.Batch, norm float64, f
 	return report(out), err
 }
 
+// FirstNonFinite looks for the operation whose result is the first that is not finite in a step that was tried already; ""
+// where the engine cannot tell or finds none. The gradients hold nothing of use afterwards.
+func (s *Stepper) FirstNonFinite(ctx context.Context, batches []*data.Batch, norm float64) (string, error) {
+	s.Begin(s.step)
+	for i, x := range batches {
+		k := shapeOf(x)
+		k.first = i == 0 && !s.c.Accumulates
+		p, err := s.program(k)
+		if err != nil {
+			return "", err
+		}
+		seeker, ok := p.(engine.Seeker)
+		if !ok {
+			return "", nil
+		}
+		in := inputs(x, norm)
+		in["random"] = s.random()
+		if at, err := seeker.FirstNonFinite(ctx, in); err != nil || at != "" {
+			return at, err
+		}
+	}
+	return "", nil
+}
+
 // Estimate foretells how long the gradients of a batch take. The gradients hold nothing of use afterwards.
 func (s *Stepper) Estimate(ctx context.Context, x *data.Batch) (time.Duration, error) {
 	k := shapeOf(x)

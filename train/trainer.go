@@ -327,7 +327,13 @@ func (t *trainer) update(ctx context.Context, st *data.Step, rate float64) (sums
 	}
 	// Not cancelled between here and the end of the step: update and state belong together.
 	if !finite(norm) || !finite(sums["loss"]) {
-		return sums, norm, t.skip(count, sums["loss"], norm)
+		at := ""
+		if count > 0 {
+			if at, err = t.Stepper.FirstNonFinite(ctx, st.Batches, 1/count); err != nil {
+				return nil, 0, err
+			}
+		}
+		return sums, norm, t.skip(count, sums["loss"], norm, at)
 	}
 	scale := 1.0
 	if t.MaxGradNorm > 0 {
@@ -350,17 +356,20 @@ func (t *trainer) whole(ctx context.Context, st *data.Step, count, rate float64)
 	}
 	maps.Copy(sums, t.Stepper.Loads())
 	if !finite(norm) || !finite(sums["loss"]) {
-		return sums, norm, t.skip(count, sums["loss"], norm)
+		return sums, norm, t.skip(count, sums["loss"], norm, "")
 	}
 	t.state.Updates++
 	t.state.Bad = 0
 	return sums, norm, nil
 }
 
-// skip counts a step without an update.
-func (t *trainer) skip(count, loss, norm float64) error {
+// skip counts a step without an update; at, if known, is the operation whose result was the first that is not finite.
+func (t *trainer) skip(count, loss, norm float64, at string) error {
 	t.state.Skipped++
 	why := fmt.Sprintf("step %d skipped: loss %v, gradient norm %v", t.state.Step+1, loss, norm)
+	if at != "" {
+		why += ", first in " + at
+	}
 	if count == 0 {
 		why = fmt.Sprintf("step %d skipped: none of its tokens is scored", t.state.Step+1)
 	} else {

@@ -40,6 +40,7 @@ func (b *binder) node(n *node) error {
 		return nil
 	case graph.State:
 		attach(n.out[0], b.stateStorage(op), 0)
+		n.out[0].label = op.Label
 		return nil
 	case graph.Const:
 		// A copy keeps the element alignment, whatever the tensor's memory.
@@ -80,12 +81,12 @@ func (b *binder) stateStorage(op graph.State) *storage {
 
 // do adds a kernel call that cannot fail.
 func (b *binder) do(n *node, f func()) {
-	b.steps = append(b.steps, step{n.op.Name(), func(context.Context) error { f(); return nil }})
+	b.steps = append(b.steps, step{n, func(context.Context) error { f(); return nil }})
 }
 
 // try adds a kernel call that checks its operands.
 func (b *binder) try(n *node, f func() error) {
-	b.steps = append(b.steps, step{n.op.Name(), func(context.Context) error { return f() }})
+	b.steps = append(b.steps, step{n, func(context.Context) error { return f() }})
 }
 
 // parallel is a loop over [0, n) on the engine's threads. It allocates when it is made, not when it runs.

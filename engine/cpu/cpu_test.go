@@ -3,6 +3,7 @@ package cpu
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -220,5 +221,25 @@ func TestLinearKLHoldsChunksOfLogits(t *testing.T) {
 	m := p.Memory()
 	if got, all := m.Activations+m.Scratch, int64(4*rows*vocab); got >= all {
 		t.Errorf("%d bytes; one side's logits would be %d", got, all)
+	}
+}
+
+// TestFirstNonFinite finds the layer whose weights are not finite, in the forward pass though the gradients are not finite
+// either.
+func TestFirstNonFinite(t *testing.T) {
+	_, store, p, in := example(t, 2)
+	if at, err := p.FirstNonFinite(context.Background(), in); err != nil || at != "" {
+		t.Fatalf("where all is finite: %q, %v", at, err)
+	}
+	w, err := store.Get("layer.1.up")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.F32()[7] = float32(math.NaN())
+	if err := store.Set("layer.1.up", w); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := p.FirstNonFinite(context.Background(), in); err != nil || at != "linear of layer 1 (layer.1.up)" {
+		t.Errorf("want the linear layer of layer.1.up, got %q, %v", at, err)
 	}
 }

@@ -68,7 +68,7 @@ func testLogProb(t *testing.T, op graph.LinearLogProb, rows, vocab int, limit fl
 		if err != nil {
 			t.Fatal(err)
 		}
-		if own, ok := p.(*program); ok && !op.Entropy && !slices.ContainsFunc(own.plans[own.rows].steps, func(s step) bool { return s.name == logProbBoth{}.Name() }) {
+		if own, ok := p.(*program); ok && !op.Entropy && !slices.ContainsFunc(own.plans[own.rows].steps, func(s step) bool { return s.name() == logProbBoth{}.Name() }) {
 			t.Error("score and gradient run apart")
 		}
 		out, err := p.Run(context.Background(), in)

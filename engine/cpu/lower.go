@@ -18,6 +18,7 @@ type value struct {
 	dest *storage // where it has to be written, when that is decided before it is computed
 	// packed says that it is a state whose matrices are packed, or a part of one.
 	packed bool
+	label  string // of the state that it is or is a part of
 }
 
 // node is an operation of a lowered graph.

@@ -16,7 +16,6 @@ func allocate(bytes int) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cpu: memory: want %d bytes: %w", bytes, err)
 	}
-	largePages(m)
 	return m, nil
 }
 

@@ -47,9 +47,11 @@ type plan struct {
 
 // step is one kernel call.
 type step struct {
-	name string
+	node *node
 	run  func(ctx context.Context) error
 }
+
+func (s *step) name() string { return s.node.op.Name() }
 
 type boundInput struct {
 	label string
@@ -213,7 +215,7 @@ func (p *program) activate(pl *plan) error {
 			p.arena = nil
 			return err
 		}
-		preferLargePages(p.arena)
+		largePages(p.arena)
 	}
 	for _, s := range pl.storages {
 		s.p = unsafe.Pointer(unsafe.SliceData(p.arena))
@@ -318,13 +320,15 @@ func (p *program) Run(ctx context.Context, in engine.Tensors) (_ engine.Tensors,
 }
 
 func execute(ctx context.Context, steps []step) error {
+	seek := seeking(ctx)
 	for i := range steps {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if err := steps[i].run(ctx); err != nil {
-			return fmt.Errorf("cpu: %s: %w", steps[i].name, err)
+			return fmt.Errorf("cpu: %s: %w", steps[i].name(), err)
 		}
+		seek.look(steps[i].node)
 	}
 	return nil
 }

@@ -62,6 +62,9 @@ func (r *repeat) iterate(ctx context.Context, k int) error {
 			c.arg.p, c.result.p = unsafe.Add(c.stack.p, at*c.stride), unsafe.Add(c.stack.p, next*c.stride)
 		}
 	}
+	seek := seeking(ctx)
+	seek.enter(at)
+	defer seek.leave()
 	for i := range r.steps {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -69,6 +72,7 @@ func (r *repeat) iterate(ctx context.Context, k int) error {
 		if err := r.steps[i].run(ctx); err != nil {
 			return err
 		}
+		seek.look(r.steps[i].node)
 	}
 	return nil
 }
@@ -113,6 +117,7 @@ func (b *binder) repeat(n *node, op graph.Repeat) error {
 			w := r.window(v.st, v.off, bytes)
 			w.cache = v.st.cache
 			attach(a, w, 0)
+			a.label = v.label
 		}
 	}
 	stacks := make([]*storage, len(results))
@@ -196,7 +201,7 @@ func (b *binder) repeat(n *node, op graph.Repeat) error {
 		b.do(&node{op: named("repeat")}, f)
 	}
 	r.steps = b.steps
-	b.steps = append(outer, step{n.op.Name(), r.run})
+	b.steps = append(outer, step{n, r.run})
 	for i := op.Carry; i < len(results); i++ {
 		if res := results[i]; res != nil && res.typ.DType == dtype.Opaque {
 			for _, w := range r.windows {

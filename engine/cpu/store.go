@@ -64,8 +64,8 @@ func (s *store) Declare(spec *graph.StateSpec) error {
 	if err != nil {
 		return fmt.Errorf("cpu: state %s: %w", spec.Key(), err)
 	}
-	if spec.Cache == nil {
-		preferLargePages(data)
+	if spec.Cache == nil { // of which most are filled in part only
+		largePages(data)
 	}
 	s.byKey[spec.Key()] = &state{spec: spec, data: data}
 	s.order = append(s.order, spec.Key())

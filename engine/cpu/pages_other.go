@@ -1,6 +1,0 @@
-//go:build !linux
-
-package cpu
-
-// preferLargePages is advice that these systems do not take.
-func preferLargePages([]byte) {}
