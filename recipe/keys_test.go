@@ -104,7 +104,7 @@ func TestErrorsNamePlaceKeyGotAndWant(t *testing.T) {
 		{"dataset: d\ncutoff_len: 12.5\n", `recipe: r.yaml:4: cutoff_len: want a whole number of at least 2, got "12.5"`},
 		{"dataset: d\ncutoff_len: \"128\"\n", `recipe: r.yaml:4: cutoff_len: want a whole number of at least 2, got the string "128"`},
 		{"dataset: d\nbf16: maybe\n", `recipe: r.yaml:4: bf16: want true or false, got "maybe"`},
-		{"dataset: d\nstage: stf\n", `recipe: r.yaml:4: stage: want one of pt, sft, rm, ppo, dpo, kto, grpo, distill, rft, got "stf"`},
+		{"dataset: d\nstage: stf\n", `recipe: r.yaml:4: stage: want one of pt, sft, rm, ppo, dpo, kto, grpo, distill, rft, cloze, got "stf"`},
 		{"dataset: d\nlearning_rte: 1\n", `recipe: r.yaml:4: learning_rte: unknown key; did you mean learning_rate?`},
 		{"dataset: d\nuse_galore: true\n", `recipe: r.yaml:4: use_galore: not supported; use finetuning_type: lora to save optimiser memory`},
 		{"dataset: d\ndataset: e\n", `recipe: r.yaml:4: dataset: stands in line 3 too`},
