@@ -21,7 +21,7 @@ const (
 	maxCorpusRecords = 10_000_000
 	// dataFolder is where such sets are written: in the folder of the pipeline, else of the run; train lists it among what
 	// may be there before the first checkpoint.
-	dataFolder = "data"
+	dataFolder = "corpus"
 )
 
 // written replaces the built-in data sets among names by files, which are made where they are not there yet.

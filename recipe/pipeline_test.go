@@ -94,7 +94,7 @@ func TestCorpusDatasets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := os.ReadFile(filepath.Join(dir, "data", "lists-7.jsonl"))
+	raw, err := os.ReadFile(filepath.Join(dir, dataFolder, "lists-7.jsonl"))
 	if err != nil || strings.Count(string(raw), "\n") != 7 || len(attrs) != 1 {
 		t.Errorf("%d sets, %d lines, %v", len(attrs), strings.Count(string(raw), "\n"), err)
 	}

@@ -109,7 +109,7 @@ func readNames(dir string) ([]string, error) {
 }
 
 // logs are the files that a run writes from its start on; nothing is lost with them alone.
-var logs = []string{metricsFile, trainerLogFile, samplesFile, "runs", "recipe.yaml", "answers", "data"}
+var logs = []string{metricsFile, trainerLogFile, samplesFile, "runs", "recipe.yaml", "answers", "corpus"}
 
 // written are the other files of a run and of the model that it leaves; * stands for anything.
 var written = []string{
