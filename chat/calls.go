@@ -154,14 +154,25 @@ func parseGLM4(text string, tools []tool) []Call {
 	}
 	// ChatGLM3: ```python\ntool_call(city='...')\n```
 	body = strings.TrimSpace(strings.TrimSuffix(strings.TrimPrefix(body, "```python"), "```"))
+	code := body
 	body, ok = strings.CutPrefix(body, "tool_call(")
 	if !ok || !strings.HasSuffix(body, ")") {
+		if name == Interpreter && code != "" {
+			return []Call{{name, codeArgument(code)}}
+		}
 		return nil
 	}
 	if arguments, ok := pythonArguments(body[:len(body)-1]); ok {
 		return []Call{{name, arguments}}
 	}
 	return nil
+}
+
+// codeArgument is a program as the argument of a call of the interpreter.
+func codeArgument(code string) string {
+	d := jinja.NewDict()
+	d.SetString("code", code)
+	return dump(d, jinja.JSONStyle{})
 }
 
 // pythonArguments reads name=literal, ... as a JSON object. The literals are those of the template language, which are

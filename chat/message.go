@@ -11,6 +11,9 @@ const (
 	Function    = "function"
 )
 
+// Interpreter is the tool that runs Python code, by ChatGLM3's name.
+const Interpreter = "interpreter"
+
 // Turn is a message as the prompt formats of LLaMA-Factory know it: text alone. The text of a Function turn is the JSON
 // of the calls, [{"name": ..., "arguments": {...}}, ...], which may stand behind the reasoning.
 type Turn struct {

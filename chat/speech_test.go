@@ -134,3 +134,24 @@ func FuzzSpeech(f *testing.F) {
 		}
 	})
 }
+
+// ChatGLM3 writes a program in a block of its own, and it is written so again in the turns that follow.
+func TestInterpreterBlock(t *testing.T) {
+	tools, err := jinja.ParseJSON([]byte(`[{"type":"function","function":{"name":"interpreter","parameters":{"type":"object","properties":{"code":{"type":"string"}}}}}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	speech, _ := Speech{}.WithCalls(GLM4)
+	const block = "interpreter\n```python\nprint('一' * 2)\nprint(\"a\")\n```"
+	said := speech.Parse(block, false, tools)
+	if len(said.Calls) != 1 || said.Calls[0].Name != Interpreter || said.Calls[0].Arguments != `{"code": "print('一' * 2)\nprint(\"a\")"}` || said.Content != "" {
+		t.Fatalf("%+v", said)
+	}
+	arguments, err := jinja.ParseJSON([]byte(said.Calls[0].Arguments))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := glm4Calls([]call{{Interpreter, arguments}}); err != nil || text != block {
+		t.Errorf("want %q, got %q, %v", block, text, err)
+	}
+}

@@ -263,6 +263,9 @@ func glm4Calls(calls []call) (string, error) {
 	if len(calls) > 1 {
 		return "", fmt.Errorf("GLM-4 calls one function at a time, got %d", len(calls))
 	}
+	if d, ok := calls[0].arguments.(*jinja.Dict); ok && calls[0].name == Interpreter && d.Len() == 1 && entry(d, "code") != "" {
+		return Interpreter + "\n```python\n" + entry(d, "code") + "\n```", nil // as ChatGLM3 writes it
+	}
 	return calls[0].name + "\n" + dump(calls[0].arguments, jinja.JSONStyle{}), nil
 }
 

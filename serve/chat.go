@@ -23,6 +23,7 @@ type message struct {
 	Content   *string    `json:"content,omitempty"`
 	Reasoning string     `json:"reasoning_content,omitempty"`
 	Calls     []toolCall `json:"tool_calls,omitempty"`
+	Ran       []ran      `json:"code_interpreter,omitempty"` // programs that the server ran for the reply
 }
 
 // wholeMessage is a message whose content is there even when it is null.
@@ -74,7 +75,7 @@ func (*talk) kind(streamed bool) string {
 }
 
 func (c *talk) delta(m *Model, p piece) any {
-	d := &message{Reasoning: p.said.Reasoning, Calls: c.toolCalls(p.index, p.said.Calls, true)}
+	d := &message{Reasoning: p.said.Reasoning, Calls: c.toolCalls(p.index, p.said.Calls, true), Ran: p.ran}
 	if p.said.Content != "" {
 		d.Content = &p.said.Content
 	}
@@ -85,12 +86,13 @@ func (c *talk) closing(m *Model, p piece, reason string) any {
 	return talkChoice{Index: p.index, Delta: &message{}, Probs: chatProbs(m, p.probs), Reason: &reason}
 }
 
-func (c *talk) whole(m *Model, index int, said chat.Said, probs []drawn, reason string) any {
-	msg := &wholeMessage{message: message{Role: chat.Assistant, Reasoning: said.Reasoning, Calls: c.toolCalls(index, said.Calls, false)}}
+func (c *talk) whole(m *Model, p piece, reason string) any {
+	index, said := p.index, p.said
+	msg := &wholeMessage{message: message{Role: chat.Assistant, Reasoning: said.Reasoning, Calls: c.toolCalls(index, said.Calls, false), Ran: p.ran}}
 	if said.Content != "" || len(said.Calls) == 0 {
 		msg.Content = &said.Content
 	}
-	return talkChoice{Index: index, Message: msg, Probs: chatProbs(m, probs), Reason: &reason}
+	return talkChoice{Index: index, Message: msg, Probs: chatProbs(m, p.probs), Reason: &reason}
 }
 
 func (c *talk) toolCalls(index int, calls []chat.Call, numbered bool) []toolCall {
@@ -172,27 +174,43 @@ func (s *Server) conversing(ctx context.Context, f *fields) (*request, []prompt,
 	if e := r.compile(true); e != nil {
 		return nil, nil, e
 	}
-	p, err := r.model.Dialect.Prompt(c)
-	if err != nil {
-		return nil, nil, badField("messages", "%v", err)
-	}
-	var pictures *generate.Pictures
-	if a != nil && len(a.data) > 0 {
-		if p.IDs, pictures, err = r.model.look(ctx, p.IDs, a); err != nil {
-			return nil, nil, badField("messages", "%v", err)
-		}
-	}
-	if e := r.fits("messages", p.IDs); e != nil {
-		return nil, nil, e
-	}
 	ends, words := r.model.Dialect.Stop()
 	if !r.unended {
 		r.answer.End = slices.Concat(r.answer.End, ends)
 	}
 	r.stops = slices.Concat(r.stops, words)
+	p, e := r.lay(ctx, c, a)
+	if e != nil {
+		return nil, nil, e
+	}
+	if runsCode(c) {
+		if e := s.mayRun(r); e != nil {
+			return nil, nil, e
+		}
+		p.interpreter = r.interpreter(c, a)
+	}
+	return r, []prompt{p}, nil
+}
+
+// lay makes a conversation the prompt of a reply.
+func (r *request) lay(ctx context.Context, c *chat.Conversation, a *album) (prompt, *apiError) {
+	speech := r.model.Dialect.Speech()
+	p, err := r.model.Dialect.Prompt(c)
+	if err != nil {
+		return prompt{}, badField("messages", "%v", err)
+	}
+	var pictures *generate.Pictures
+	if a != nil && len(a.data) > 0 {
+		if p.IDs, pictures, err = r.model.look(ctx, p.IDs, a); err != nil {
+			return prompt{}, badField("messages", "%v", err)
+		}
+	}
+	if e := r.fits("messages", p.IDs); e != nil {
+		return prompt{}, e
+	}
 	parser := func() *chat.Parser { return speech.Parser(speech.Opened(p.Text), c.Tools) }
-	one := prompt{ids: p.IDs, pictures: pictures, parser: parser, thought: begins(c, speech, p.Text), keep: speech.Keep(r.model.Tokenizer), closing: r.model.Tokenizer.Encode(speech.Think[1], tokenizer.Options{ParseSpecial: true})}
-	return r, []prompt{one}, nil
+	return prompt{ids: p.IDs, pictures: pictures, parser: parser, thought: begins(c, speech, p.Text), keep: speech.Keep(r.model.Tokenizer),
+		closing: r.model.Tokenizer.Encode(speech.Think[1], tokenizer.Options{ParseSpecial: true})}, nil
 }
 
 // begins says whether a reply to a conversation begins with a thought.
@@ -364,6 +382,10 @@ func offered(c *chat.Conversation) *apiError {
 		var name jinja.Value
 		if d != nil {
 			kind, _ := d.Get("type")
+			if kind == "code_interpreter" && d.Len() == 1 {
+				tools[i] = interpreterTool
+				d, kind = interpreterTool, "function"
+			}
 			inner, _ := d.Get("function")
 			if function, ok := inner.(*jinja.Dict); ok && kind == "function" {
 				name, _ = function.Get("name")

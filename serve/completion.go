@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"time"
 
-	"danlu/chat"
 	"danlu/generate"
 	"danlu/tokenizer"
 )
@@ -24,7 +23,7 @@ type shape interface {
 	// closing is a reply's last event.
 	closing(m *Model, p piece, reason string) any
 	// whole is a reply in one object.
-	whole(m *Model, index int, said chat.Said, probs []drawn, reason string) any
+	whole(m *Model, p piece, reason string) any
 	// kind is the object's name, in a stream or not.
 	kind(streamed bool) string
 	// id begins the names of replies.
@@ -95,11 +94,10 @@ func failed(ctx context.Context, replies []*reply) *apiError {
 
 // collect waits for all replies and writes one object.
 func (s *Server) collect(w http.ResponseWriter, ctx context.Context, r *request, out *feed, replies []*reply, prompts []prompt, head completion, look shape) *apiError {
-	said, probs := make([]chat.Said, len(replies)), make([][]drawn, len(replies))
+	said := make([]piece, len(replies))
 	for left := len(replies); left > 0; {
 		for _, p := range out.next() {
-			said[p.index].Add(p.said)
-			probs[p.index] = append(probs[p.index], p.probs...)
+			said[p.index].add(p)
 			if p.last {
 				left--
 			}
@@ -109,7 +107,7 @@ func (s *Server) collect(w http.ResponseWriter, ctx context.Context, r *request,
 		return e
 	}
 	for i, a := range replies {
-		head.Choices = append(head.Choices, look.whole(r.model, i, said[i], probs[i], a.reason()))
+		head.Choices = append(head.Choices, look.whole(r.model, said[i], a.reason()))
 	}
 	head.Usage = count(prompts, replies)
 	writeJSON(w, head)
@@ -205,10 +203,10 @@ func (c *plain) closing(m *Model, p piece, reason string) any {
 	return plainChoice{Index: p.index, Probs: c.probs(m, p.index, p.probs), Reason: &reason}
 }
 
-func (c *plain) whole(m *Model, index int, said chat.Said, probs []drawn, reason string) any {
-	all := c.before(index)
-	all.Text += said.Content
-	all.Probs = all.Probs.with(c.probs(m, index, probs))
+func (c *plain) whole(m *Model, p piece, reason string) any {
+	all := c.before(p.index)
+	all.Text += p.said.Content
+	all.Probs = all.Probs.with(c.probs(m, p.index, p.probs))
 	all.Reason = &reason
 	return all
 }

@@ -14,7 +14,15 @@ type piece struct {
 	index int
 	said  chat.Said
 	probs []drawn
+	ran   []ran // programs that the server ran
 	last  bool
+}
+
+// add appends a further part of the same reply.
+func (p *piece) add(more piece) {
+	p.index = more.index
+	p.said.Add(more.said)
+	p.probs, p.ran = append(p.probs, more.probs...), append(p.ran, more.ran...)
 }
 
 // feed hands pieces from the scheduler to the request's handler. The scheduler never waits for a slow client.
@@ -64,6 +72,10 @@ type reply struct {
 	single            bool // the first call is the last
 	tokens, reasoning int  // all, and those of thoughts without the tags around them
 	called            bool
+
+	most        int          // tokens; 0: as many as fit
+	interpreter *interpreter // nil: no code is run
+	round       round
 }
 
 // forced ends a thought that has spent its budget.
@@ -95,7 +107,7 @@ func (r *reply) token(t drawn) (stop bool) {
 	case thinking && r.parser.Thinking():
 		r.reasoning++
 	}
-	return stop || r.single && r.called
+	return stop || r.single && (r.called || len(r.round.calls) > 0)
 }
 
 func (r *reply) split(text string) chat.Said {
@@ -106,6 +118,7 @@ func (r *reply) split(text string) chat.Said {
 }
 
 func (r *reply) put(s chat.Said) {
+	s = r.note(s)
 	if s.Content == "" && s.Reasoning == "" && len(s.Calls) == 0 {
 		return
 	}
@@ -122,10 +135,12 @@ func (r *reply) put(s chat.Said) {
 
 // finish tells what was held back when the reply has ended.
 func (r *reply) finish() {
-	<-r.job.ended
-	r.put(r.split(r.text.Flush()))
-	if r.parser != nil {
-		r.put(r.parser.Close())
+	for on := true; on; on = r.goOn() {
+		<-r.job.ended
+		r.put(r.split(r.text.Flush()))
+		if r.parser != nil {
+			r.put(r.parser.Close())
+		}
 	}
 	r.out.put(piece{index: r.index, probs: r.probs, last: true})
 }
@@ -152,32 +167,28 @@ type prompt struct {
 	// may.
 	closing []int32
 	thought thought
+	// interpreter lets replies run code; nil: it does not.
+	interpreter *interpreter
 }
 
 // start puts n replies to each prompt in work.
-func (s *Server) start(ctx context.Context, r *request, prompts []prompt) (_ *feed, _ []*reply, err error) {
+func (s *Server) start(ctx context.Context, r *request, prompts []prompt) (*feed, []*reply, error) {
 	out := &feed{wake: make(chan struct{}, 1)}
 	var replies []*reply
 	var jobs []*job
 	for _, p := range prompts {
 		for i := range r.n {
-			a := &reply{index: len(replies), text: chat.NewText(r.model.Tokenizer, p.before, r.stops, p.keep), out: out, budget: r.budget, closing: p.closing, single: r.single}
-			if p.parser != nil {
-				a.parser = p.parser()
+			a := &reply{index: len(replies), out: out, budget: r.budget, single: r.single, most: r.answer.MaxNew}
+			if err := r.prepare(ctx, a, p, r.answer.Sampling.Seed+uint64(i)); err != nil {
+				return nil, nil, err
 			}
-			req := r.answer
-			req.Prompt, req.Pictures = p.ids, p.pictures
-			req.Sampling.Seed += uint64(i)
-			req.Form = r.constraint(a, p)
-			a.job = &job{ctx: ctx, req: req, probabilities: r.probs, forced: a.forced, token: a.token, scope: r.model.scope(r.scope), adapter: r.model.adapter, anew: r.anew || p.pictures != nil}
-			if p.pictures == nil { // a small model does not see
-				if r.promptProbs >= 0 || r.silent {
-					a.job.reading, a.job.anew = &reading{only: r.silent, probs: r.promptProbs}, true
-				}
-				r.readings = append(r.readings, a.job.reading)
-				if a.job.draft, err = r.drafting(); err != nil {
-					return nil, nil, err
-				}
+			if p.pictures == nil && (r.promptProbs >= 0 || r.silent) {
+				a.job.reading, a.job.anew = &reading{only: r.silent, probs: r.promptProbs}, true
+			}
+			r.readings = append(r.readings, a.job.reading)
+			if p.interpreter != nil {
+				own := *p.interpreter
+				a.interpreter = &own
 			}
 			replies, jobs = append(replies, a), append(jobs, a.job)
 		}
@@ -192,6 +203,25 @@ func (s *Server) start(ctx context.Context, r *request, prompts []prompt) (_ *fe
 		go a.finish()
 	}
 	return out, replies, nil
+}
+
+// prepare readies a reply to be written from a prompt.
+func (r *request) prepare(ctx context.Context, a *reply, p prompt, seed uint64) (err error) {
+	a.text, a.closing = chat.NewText(r.model.Tokenizer, p.before, r.stops, p.keep), p.closing
+	if p.parser != nil {
+		a.parser = p.parser()
+	}
+	req := r.answer
+	req.Prompt, req.Pictures, req.Sampling.Seed = p.ids, p.pictures, seed
+	if a.most > 0 {
+		req.MaxNew = a.most - a.tokens
+	}
+	req.Form = r.constraint(a, p)
+	a.job = &job{ctx: ctx, req: req, probabilities: r.probs, forced: a.forced, token: a.token, scope: r.model.scope(r.scope), adapter: r.model.adapter, anew: r.anew || p.pictures != nil}
+	if p.pictures == nil { // a small model does not see
+		a.job.draft, err = r.drafting()
+	}
+	return err
 }
 
 // usage counts a request's tokens.
@@ -214,7 +244,7 @@ func count(prompts []prompt, replies []*reply) *usage {
 	u := &usage{}
 	for i, p := range prompts {
 		u.Prompt += len(p.ids)
-		u.PromptDetails.Cached += replies[i*len(replies)/len(prompts)].job.cached // of its first reply
+		u.PromptDetails.Cached += min(len(p.ids), replies[i*len(replies)/len(prompts)].job.cached) // of its first reply
 	}
 	for _, r := range replies {
 		u.Completion += r.tokens

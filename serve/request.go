@@ -242,6 +242,9 @@ func (r *request) drafting() (*generate.Drafting, error) {
 	return &generate.Drafting{Drafter: d, Most: most}, nil
 }
 
+// contextExceeded is the code of a prompt that leaves no room for a reply.
+const contextExceeded = "context_length_exceeded"
+
 // fits refuses a prompt that leaves no room for a reply.
 func (r *request) fits(param string, prompt []int32) *apiError {
 	size := r.model.Runner.Context()
@@ -251,7 +254,7 @@ func (r *request) fits(param string, prompt []int32) *apiError {
 	if len(prompt) < size {
 		return nil
 	}
-	e := fault(http.StatusBadRequest, invalidRequest, "context_length_exceeded",
+	e := fault(http.StatusBadRequest, invalidRequest, contextExceeded,
 		"this model's context is %d tokens, the prompt has %d; nothing was cut: shorten it", size, len(prompt))
 	e.Param = &param
 	return e

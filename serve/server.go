@@ -38,19 +38,20 @@ type Model struct {
 	Guesses int // most guesses of one pass [8]
 
 	Eyes     *generate.Eyes // of models that read pictures
-	Adapters []string       // names of the runner\'s adapters, by which requests ask for the model with one of them
+	Adapters []string       // names of the runner's adapters, by which requests ask for the model with one of them
 
-	sched   *scheduler
-	forms   *forms
-	sight   *sight // nil: none
-	base    *Model // of a model with an adapter: the one without
-	adapter int    // of the runner's, from 1 on
+	sched    *scheduler
+	forms    *forms
+	sight    *sight // nil: none
+	runsCode bool   // the server has a code interpreter
+	base     *Model // of a model with an adapter: the one without
+	adapter  int    // of the runner's, from 1 on
 }
 
 // with is the model with its k-th adapter, from 1 on.
 func (m *Model) with(k int) *Model {
 	return &Model{ID: m.Adapters[k-1], Created: m.Created, Tokenizer: m.Tokenizer, Dialect: m.Dialect, Runner: m.Runner, Sampling: m.Sampling, End: m.End, Files: m.Files,
-		Eyes: m.Eyes, Drafter: m.Drafter, Guesses: m.Guesses, forms: m.forms, sched: m.sched, sight: m.sight, base: m, adapter: k}
+		Eyes: m.Eyes, Drafter: m.Drafter, Guesses: m.Guesses, forms: m.forms, sched: m.sched, sight: m.sight, runsCode: m.runsCode, base: m, adapter: k}
 }
 
 // scope sets the pages of the cache apart that are an adapter's.
@@ -73,7 +74,9 @@ type Options struct {
 	Queue   int           // most replies that wait for a sequence; more are refused [128]
 	Timeout time.Duration // of one request [10 minutes]
 	Log     *slog.Logger  // a line for each request [none]
-	Runs    string        // folder whose training runs are shown [none]
+	// CodeInterpreter lets requests have their replies run Python (sandbox).
+	CodeInterpreter bool
+	Runs            string // folder whose training runs are shown [none]
 }
 
 // bodyTimeout is how long a client may take to send a request.
@@ -131,6 +134,7 @@ func New(o Options, models ...*Model) (*Server, error) {
 	s.models = nil
 	for _, m := range models {
 		m.forms = &forms{vocabs: map[bool]*grammar.Vocabulary{}, made: map[string]*grammar.Grammar{}}
+		m.runsCode = o.CodeInterpreter
 		m.sched = newScheduler(m.Runner, o.Queue)
 		if m.Eyes != nil && m.Dialect != nil {
 			m.sight = newSight(m.Eyes)
@@ -357,6 +361,9 @@ func (m *Model) abilities() []string {
 	speech := m.Dialect.Speech()
 	if speech.Calls() != "" {
 		can = append(can, "tools")
+		if m.runsCode {
+			can = append(can, "code_interpreter")
+		}
 	}
 	if speech.Think[0] != "" {
 		can = append(can, "thinking")

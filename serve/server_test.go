@@ -509,12 +509,12 @@ func TestReplySplits(t *testing.T) {
 		r.token(drawn{id: id})
 	}
 	r.finish()
-	var said chat.Said
+	var said piece
 	look := &talk{map[int]int{}}
 	for _, p := range r.out.next() {
-		said.Add(p.said)
+		said.add(p)
 	}
-	b, err := json.Marshal(look.whole(m, 0, said, nil, r.reason()))
+	b, err := json.Marshal(look.whole(m, said, r.reason()))
 	if err != nil {
 		t.Fatal(err)
 	}

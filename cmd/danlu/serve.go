@@ -23,6 +23,7 @@ import (
 	"danlu/generate"
 	"danlu/hub"
 	"danlu/internal/locale"
+	"danlu/sandbox"
 	"danlu/serve"
 	"danlu/weights"
 )
@@ -72,6 +73,7 @@ API 密钥也可由环境变量 DANLU_API_KEY 给出。`),
 	f.Int64Var(&s.options.MaxBody, "max-body", 8<<20, locale.Text("most bytes of a request", "请求体最大字节数"))
 	f.IntVar(&s.options.Queue, "queue", 128, locale.Text("replies that may wait; further requests get status 429", "可排队的回答数；超出返回 429"))
 	f.DurationVar(&s.options.Timeout, "timeout", 10*time.Minute, locale.Text("most time of a request", "单个请求的最长时间"))
+	f.BoolVar(&s.options.CodeInterpreter, "code-interpreter", false, locale.Text("let requests have their replies run Python, isolated from this machine (Linux)", "允许请求让回答运行 Python，与本机隔离（Linux）"))
 	f.StringVar(&s.options.Runs, "runs", "", locale.Text("folder whose training runs the page /runs follows", "/runs 页面所跟踪的训练目录"))
 	s.draft.flags(f)
 	s.how.flags(f)
@@ -109,6 +111,11 @@ func (s *serveFlags) check(models []string) error {
 func (s *serveFlags) run(cmd *cobra.Command, o *options, names []string) error {
 	if err := s.check(names); err != nil {
 		return err
+	}
+	if s.options.CodeInterpreter {
+		if err := sandbox.Check(cmd.Context()); err != nil {
+			return fmt.Errorf("--code-interpreter: %w", err)
+		}
 	}
 	eng, err := o.newEngine()
 	if err != nil {
@@ -197,7 +204,7 @@ func (s *serveFlags) open(path string, eng engine.Engine, quiet bool) (*serve.Mo
 	return out, func() { shut(); m.source.Close() }, nil
 }
 
-func (s *serveFlags) load(path string, m *opened, eng engine.Engine, quiet bool) (_ *serve.Model, shut func(), err error) {
+func (s *serveFlags) load(path string, m *opened, eng engine.Engine, quiet bool) (_ *serve.Model, free func(), err error) {
 	info := m.model.Info()
 	out := &serve.Model{Created: time.Now()}
 	if out.Files, err = filesOf(m.source); err != nil {
@@ -230,6 +237,7 @@ func (s *serveFlags) load(path string, m *opened, eng engine.Engine, quiet bool)
 		tokens = s.cache
 	}
 	opts.Pages = (tokens + opts.PageLen - 1) / opts.PageLen
+	var shut func()
 	if out.Runner, shut, err = s.how.runner(m, eng, quiet, opts); err != nil {
 		return nil, nil, err
 	}
@@ -241,17 +249,19 @@ func (s *serveFlags) load(path string, m *opened, eng engine.Engine, quiet bool)
 	if out.Guesses = s.draft.most; drafter != nil {
 		out.Drafter = func() (generate.Drafter, error) { return drafter(nil) }
 	}
-	shutRunner := shut // which is about to be this function's result
-	free := func() { shutDraft(); shutRunner() }
-	if _, sees := m.model.(family.Viewer); !sees {
-		return out, free, nil
+	if _, sees := m.model.(family.Viewer); sees {
+		var unseen error
+		if out.Eyes, unseen = out.Runner.Eyes(path); unseen != nil {
+			fmt.Fprintf(os.Stderr, locale.Text("no pictures: %v\n", "不支持图片：%v\n"), unseen)
+		}
 	}
-	var unseen error
-	if out.Eyes, unseen = out.Runner.Eyes(path); unseen != nil {
-		fmt.Fprintf(os.Stderr, locale.Text("no pictures: %v\n", "不支持图片：%v\n"), unseen)
-		return out, free, nil
-	}
-	return out, func() { out.Eyes.Close(); free() }, nil
+	return out, func() {
+		if out.Eyes != nil {
+			out.Eyes.Close()
+		}
+		shutDraft()
+		shut()
+	}, nil
 }
 
 // filesOf sums up a checkpoint's tensors.

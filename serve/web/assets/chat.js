@@ -42,6 +42,8 @@ function showAbilities() {
   el("attach").hidden = !m.can("vision");
   el("think").hidden = !m.can("thinking");
   el("think").setAttribute("aria-pressed", talk.settings.think !== false);
+  el("code").hidden = !m.can("code_interpreter");
+  el("code").setAttribute("aria-pressed", talk.settings.code === true);
   if (!m.can("vision")) pictures = [];
   showPictures();
   notice(m.can("chat") ? "" : say("noChat", m.id));
@@ -176,7 +178,7 @@ async function answer(parent, goOn) {
       const choice = data.choices[0];
       if (!choice) return;
       const d = choice.delta, now = performance.now();
-      if (!first && (d.content || d.reasoning_content || d.tool_calls)) first = now;
+      if (!first && (d.content || d.reasoning_content || d.tool_calls || d.code_interpreter)) first = now;
       if (d.reasoning_content) node.reasoning = (node.reasoning ?? "") + d.reasoning_content;
       if (node.reasoning && !thought && (d.content || d.tool_calls || choice.finish_reason)) node.thought = (thought = now) - first;
       if (d.content) node.content += d.content;
@@ -364,6 +366,12 @@ el("configure").addEventListener("click", () => openSettings(talk.settings, chos
 el("think").addEventListener("click", () => {
   if (talk.settings.think === false) delete talk.settings.think; else talk.settings.think = false;
   el("think").setAttribute("aria-pressed", talk.settings.think !== false);
+  keep();
+});
+
+el("code").addEventListener("click", () => {
+  if (talk.settings.code) delete talk.settings.code; else talk.settings.code = true;
+  el("code").setAttribute("aria-pressed", talk.settings.code === true);
   keep();
 });
 

@@ -38,6 +38,7 @@ const paths = {
   settings: "M4 8h9M17 8h3M4 16h3M11 16h9M15 6v4M9 14v4", image: "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15 9h.01", copy: "M9 9h10v11H9zM5 15V4h10",
   edit: "M5 19l1-4L16 5l3 3L9 18zM14 7l3 3", again: "M19 12a7 7 0 1 1-2-5M19 4v4h-4", left: "M14 6l-6 6 6 6", right: "M10 6l6 6-6 6", remove: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13",
   down: "M12 5v14M6 13l6 6 6-6", theme: "M12 4a8 8 0 1 0 0 16zM12 4a8 8 0 0 1 0 16", runs: "M4 4v16h16M7 15l4-5 3 3 5-7", plan: "M4 20V9h4v11zM10 20V4h4v16zM16 20v-7h4v7z",
+  code: "M8 7l-5 5 5 5M16 7l5 5-5 5M14 5l-4 14",
   chat: "M4 5h16v11H10l-5 4v-4H4z", save: "M12 4v11M7 11l5 5 5-5M5 20h14", help: "M9 9a3 3 0 1 1 4 3c-1 .5-1 1-1 2M12 18h.01", more: "M5 12h14M13 6l6 6-6 6", think: "M9 18h6M10 21h4M8 14a6 6 0 1 1 8 0l-1 2H9z",
 };
 

@@ -108,6 +108,6 @@ function drawCall(call, p) {
 
 // drawRun is code that the server ran for the model.
 function drawRun(run) {
-  return make("details", { className: "call" }, make("summary", {}, icon("settings"), say("ran"), run.exit ? " · " + say("exit", run.exit) : ""), make("pre", { tabIndex: 0 }, run.code),
+  return make("details", { className: "call" }, make("summary", {}, icon("settings"), say("ran"), run.exit_code ? " · " + say("exit", run.exit_code) : ""), make("pre", { tabIndex: 0 }, run.code),
     make("p", { className: "quiet" }, say("result")), make("pre", { tabIndex: 0 }, run.output));
 }

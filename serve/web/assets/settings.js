@@ -23,11 +23,12 @@ export function settingsReady(f) {
   el("reset").addEventListener("click", () => show({}));
 }
 
-let think;
+let think, code;
 
 // openSettings shows settings for a model.
 export function openSettings(settings, model) {
   think = settings.think;
+  code = settings.code;
   inputs = {};
   el("numbers").replaceChildren(...numbers.filter(([k]) => k !== "thinking_budget" || model?.can("thinking")).map(([key, min, max, step]) => {
     inputs[key] = make("input", { type: "number", min, max, step, placeholder: say("own"), inputMode: "decimal" });
@@ -51,6 +52,7 @@ function read() {
   if (el("system").value.trim()) s.system = el("system").value;
   for (const [k, input] of Object.entries(inputs)) if (input.value !== "") s[k] = Number(input.value);
   if (think !== undefined) s.think = think;
+  if (code) s.code = true;
   const tools = el("tools").value.trim();
   if (!tools) return s;
   try {

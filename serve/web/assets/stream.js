@@ -11,7 +11,9 @@ export function body(model, settings, path, goOn) {
     if (settings.think !== undefined) b.enable_thinking = settings.think;
     if (settings.thinking_budget !== undefined && settings.think !== false) b.thinking_budget = settings.thinking_budget;
   }
-  if (settings.tools && model.can("tools")) b.tools = settings.tools;
+  const tools = model.can("tools") ? [...settings.tools ?? []] : [];
+  if (settings.code && model.can("code_interpreter")) tools.push({ type: "code_interpreter" });
+  if (tools.length) b.tools = tools;
   if (goOn) b.continue_final_message = true;
   return b;
 }

@@ -3,7 +3,7 @@ export const words = {
   en: {
     name: "danlu", skip: "Skip to the message box", conversations: "Conversations", new: "New chat", close: "Close", menu: "Conversations",
     runs: "Runs", plan: "Plan", chat: "Chat", theme: "Light, dark or the system's", language: "中文", languageLabel: "切换到中文", settings: "Settings",
-    model: "Model", adapter: "Adapter", noAdapter: "no adapter", ask: "Message", askHint: "Ask anything", attach: "Add pictures", think: "Think", thinkLabel: "Think before answering",
+    model: "Model", adapter: "Adapter", noAdapter: "no adapter", ask: "Message", askHint: "Ask anything", attach: "Add pictures", think: "Think", thinkLabel: "Think before answering", code: "Code", codeLabel: "Let the model run Python on the server",
     send: "Send", stop: "Stop", copy: "Copy", copied: "Copied", edit: "Edit", again: "Answer again", more: "Go on", remove: "Delete", rename: "Rename",
     save: "Send", cancel: "Cancel", previous: "Previous version", next: "Next version", thinking: "Thinking…", thought: "Thought for {0} s", thoughtOnce: "Thoughts",
     call: "Call", result: "Result", giveResult: "Result of the call", answerCall: "Answer the call", ran: "Ran code", exit: "exit {0}",
@@ -26,7 +26,7 @@ export const words = {
   zh: {
     name: "丹炉", skip: "跳到输入框", conversations: "对话", new: "新对话", close: "关闭", menu: "对话列表",
     runs: "训练", plan: "规划", chat: "对话", theme: "浅色、深色或跟随系统", language: "EN", languageLabel: "Switch to English", settings: "设置",
-    model: "模型", adapter: "适配器", noAdapter: "不用适配器", ask: "消息", askHint: "说点什么", attach: "添加图片", think: "思考", thinkLabel: "先思考再回答",
+    model: "模型", adapter: "适配器", noAdapter: "不用适配器", ask: "消息", askHint: "说点什么", attach: "添加图片", think: "思考", thinkLabel: "先思考再回答", code: "代码", codeLabel: "让模型在服务器上运行 Python",
     send: "发送", stop: "停止", copy: "复制", copied: "已复制", edit: "编辑", again: "重新回答", more: "继续", remove: "删除", rename: "重命名",
     save: "发送", cancel: "取消", previous: "上一版", next: "下一版", thinking: "思考中…", thought: "思考了 {0} 秒", thoughtOnce: "思考过程",
     call: "调用", result: "结果", giveResult: "调用的结果", answerCall: "提交结果", ran: "运行代码", exit: "退出码 {0}",

@@ -23,7 +23,7 @@ type api struct {
 	asks []map[string]any // bodies of chat requests
 }
 
-const oneModel = `{"data":[{"id":"qwen3-0.6b","object":"model","max_model_len":8192,"capabilities":["completion","chat","tools","thinking","vision"]},
+const oneModel = `{"data":[{"id":"qwen3-0.6b","object":"model","max_model_len":8192,"capabilities":["completion","chat","tools","code_interpreter","thinking","vision"]},
 	{"id":"poet","object":"model","parent":"qwen3-0.6b","max_model_len":8192,"capabilities":["completion","chat"]},
 	{"id":"tiny-base","object":"model","max_model_len":512,"capabilities":["completion"]}]}`
 
@@ -137,6 +137,10 @@ func (a *api) stream(w http.ResponseWriter, q *http.Request, reply string) {
 		if !say("reasoning_content", thought) {
 			return
 		}
+		reply = after
+	}
+	if code, after, ok := strings.Cut(reply, "</code>"); ok {
+		delta(map[string]any{"code_interpreter": []any{map[string]any{"code": code, "output": "42\n", "exit_code": 0}}}, nil)
 		reply = after
 	}
 	reply, call, called := strings.Cut(reply, "<call>")

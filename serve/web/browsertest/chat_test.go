@@ -151,6 +151,23 @@ func TestThoughtsAndTools(t *testing.T) {
 	}
 }
 
+func TestCode(t *testing.T) {
+	a := newAPI(t, "")
+	a.replies["6 times 7?"] = "print(6 * 7)</code>It is 42."
+	b := open(t, a, "en-US")
+	b.visit("/")
+	b.until(`document.querySelector("#model").options.length === 2`)
+	b.run(chromedp.Click("#code", chromedp.ByQuery))
+	want(b, `document.querySelector("#code").getAttribute("aria-pressed")`, "true")
+	b.say("6 times 7?")
+	b.idle()
+	want(b, `[...document.querySelectorAll(".call pre")].map(e => e.textContent).join("|")`, "print(6 * 7)|42\n")
+	want(b, `document.querySelector(".answer").textContent`, "It is 42.")
+	if tools, _ := a.last()["tools"].([]any); len(tools) != 1 || tools[0].(map[string]any)["type"] != "code_interpreter" {
+		t.Errorf("the request: %v", a.last())
+	}
+}
+
 func TestStopEditContinue(t *testing.T) {
 	a := newAPI(t, "")
 	a.replies["long"] = "<slow>" + strings.Repeat("word ", 200)
