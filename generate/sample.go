@@ -2,6 +2,7 @@ package generate
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"math/bits"
@@ -50,6 +51,9 @@ func (s *Sampling) Validate() error {
 	return nil
 }
 
+// ErrNoToken says that nothing that may come next is possible.
+var ErrNoToken = errors.New("generate: no token can come next")
+
 // Candidate is a token that may come next.
 type Candidate struct {
 	ID    int32
@@ -82,7 +86,7 @@ func (s *Sampler) Next(logits []float32, seen []int32, allowed grammar.Mask) (in
 	}
 	c := s.Distribution(logits, seen, allowed)
 	if len(c) == 0 {
-		return 0, fmt.Errorf("generate: no token can come next")
+		return 0, ErrNoToken
 	}
 	if s.Temperature == 0 {
 		return c[0].ID, nil
@@ -110,7 +114,7 @@ func (s *Sampler) draw(logits []float32) (int32, error) {
 		top = max(top, x)
 	}
 	if s.weights = s.weights[:0]; math.IsInf(float64(top), -1) {
-		return 0, fmt.Errorf("generate: no token can come next")
+		return 0, ErrNoToken
 	}
 	sum := 0.0
 	for _, x := range logits {
@@ -143,7 +147,7 @@ func greedy(logits []float32, allowed grammar.Mask) (int32, error) {
 		}
 	}
 	if best < 0 {
-		return 0, fmt.Errorf("generate: no token can come next")
+		return 0, ErrNoToken
 	}
 	return best, nil
 }

@@ -68,7 +68,7 @@ func (g *Grammar) closure(queue []place) (*config, error) {
 		}
 		seen[p] = true
 		if g.work++; len(seen) > maxPlaces || g.work > maxWork {
-			return nil, errAmbiguous
+			return nil, ErrAmbiguous
 		}
 		s := &g.states[p.state]
 		if len(s.bytes) > 0 {

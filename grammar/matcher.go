@@ -41,6 +41,7 @@ func (m *Matcher) AcceptText(text string) error {
 	m.g.mu.Lock()
 	defer m.g.mu.Unlock()
 	at := m.at
+	m.g.work = 0
 	for i := range len(text) {
 		next, err := m.g.step(at, m.g.class[text[i]])
 		if err != nil {
@@ -59,13 +60,13 @@ func (m *Matcher) AcceptText(text string) error {
 const (
 	maxPlaces  = 1 << 12 // places that a text can be at
 	maxDepth   = 1 << 10 // rules that have not returned: a text that nests deeper cannot be written
-	maxWork    = 1 << 22 // places looked at for one mask
+	maxWork    = 1 << 20 // places looked at for one mask
 	maxConfigs = 1 << 16 // configurations kept
 	maxMasks   = 1 << 10 // masks kept
 )
 
-// errAmbiguous stops a grammar whose texts can be read in too many ways.
-var errAmbiguous = errors.New("grammar: its texts can be read in too many ways at once")
+// ErrAmbiguous stops a grammar whose texts can be read in too many ways.
+var ErrAmbiguous = errors.New("grammar: its texts can be read in too many ways at once")
 
 // Grammar is a form over a vocabulary. It is safe for concurrent use.
 type Grammar struct {
@@ -83,7 +84,7 @@ type Grammar struct {
 	frames  map[frameKey]*frame
 	framed  uint32 // frames made so far
 	masks   int    // kept
-	work    int    // places looked at for the mask that is being made
+	work    int    // places looked at for this mask or text
 }
 
 // compile makes a grammar of an automaton.

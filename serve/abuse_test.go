@@ -54,3 +54,22 @@ func TestAbuse(t *testing.T) {
 	}
 	free(t, s)
 }
+
+// The largest requests that are taken end with the time that a request has, and the server goes on.
+func TestLargestRequestsEnd(t *testing.T) {
+	s, h := tinyServer(t, Options{Timeout: 300 * time.Millisecond}, generate.Options{Context: 2048, Sequences: 2})
+	prompts := strings.Repeat(`"go on",`, maxPrompts-1) + `"go on"`
+	for body, want := range map[string]int{
+		`{"prompt":"go on","n":128,"max_tokens":2147483647,"ignore_eos":true}`:                          http.StatusGatewayTimeout,
+		`{"prompt":"go on","n":128,"max_tokens":2000,"ignore_eos":true,"stop":["x"],"logprobs":20}`:     http.StatusGatewayTimeout,
+		`{"prompt":[` + prompts + `],"n":128,"max_tokens":2147483647}`:                                  http.StatusTooManyRequests,
+		`{"prompt":"go on","echo":true,"logprobs":5,"max_tokens":2147483647,"ignore_eos":true,"n":100}`: http.StatusGatewayTimeout,
+	} {
+		began := time.Now()
+		status, text := post(t, h.URL+"/v1/completions", body)
+		if took := time.Since(began); status != want || took > 20*time.Second {
+			t.Errorf("%.80s: %d after %v: %.200s", body, status, took, text)
+		}
+	}
+	free(t, s)
+}

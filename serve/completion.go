@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"danlu/generate"
+	"danlu/grammar"
 	"danlu/tokenizer"
 )
 
@@ -82,7 +83,10 @@ func refused(err error) *apiError {
 // failed says why replies did not come to their end, nil when they did.
 func failed(ctx context.Context, replies []*reply) *apiError {
 	for _, r := range replies {
-		if r.job.err != nil {
+		switch {
+		case errors.Is(r.job.err, generate.ErrNoToken), errors.Is(r.job.err, grammar.ErrAmbiguous): // what the request admits
+			return fault(http.StatusBadRequest, invalidRequest, "", "the reply cannot go on: %v", r.job.err)
+		case r.job.err != nil:
 			return fault(http.StatusInternalServerError, serverError, "", "%v", r.job.err)
 		}
 	}

@@ -377,6 +377,7 @@ func TestBadRequests(t *testing.T) {
 		{chatBody("x", `,"tool_choice":{"type":"function"}`), 400, "tool_choice", "with its name"},
 		{chatBody("x", `,"enable_thinking":true`), 400, "enable_thinking", "does not think"},
 		{chatBody("x", `,"reasoning_effort":"high"`), 400, "reasoning_effort", "high"},
+		{chatBody("x", `,"allowed_token_ids":[]`), 400, "", "no token can come next"},
 		{chatBody("x", `,"min_tokens":9,"max_tokens":8`), 400, "min_tokens", "at most"},
 		{chatBody(strings.Repeat("word ", 100), ""), 400, "messages", "context is 64 tokens, the prompt has"},
 		{chatBody(strings.Repeat("x", 5000), ""), 413, "", "4000 bytes"},
@@ -614,7 +615,7 @@ func TestThinkingBudget(t *testing.T) {
 }
 
 func FuzzRequest(f *testing.F) {
-	s, err := New(Options{Timeout: 2 * time.Second}, tinyModel(f, generate.Options{Context: 64, Sequences: 2}))
+	s, err := New(Options{Timeout: 200 * time.Millisecond}, tinyModel(f, generate.Options{Context: 64, Sequences: 16}))
 	if err != nil {
 		f.Fatal(err)
 	}
