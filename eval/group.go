@@ -85,7 +85,11 @@ func readMembers(n *yaml.Node) ([]member, error) {
 
 func readAggregates(n *yaml.Node) ([]aggregate, error) {
 	var list []aggregate
-	for _, c := range n.Content {
+	entries := n.Content
+	if n.Kind == yaml.MappingNode { // a single one
+		entries = []*yaml.Node{n}
+	}
+	for _, c := range entries {
 		a := aggregate{bySize: true}
 		err := pairs(c, func(key string, v *yaml.Node) (err error) {
 			switch key {

@@ -29,6 +29,7 @@ type Library struct {
 	tasks  map[string]entry
 	groups map[string]*Group
 	tags   map[string][]string
+	broken []error // files that cannot be read
 }
 
 // entry is a task file that is not read through yet.
@@ -45,7 +46,7 @@ type Selection struct {
 
 // NewLibrary returns the built-in tasks and those of folders, which go before.
 func NewLibrary(folders ...string) (*Library, error) {
-	l := &Library{map[string]entry{}, map[string]*Group{}, map[string][]string{}}
+	l := &Library{tasks: map[string]entry{}, groups: map[string]*Group{}, tags: map[string][]string{}}
 	inside, err := fs.Sub(builtin, "tasks")
 	if err != nil {
 		return nil, err
@@ -61,7 +62,8 @@ func NewLibrary(folders ...string) (*Library, error) {
 	return l, nil
 }
 
-// addFolder adds the task files below a folder. A file that names no task is there to be included.
+// addFolder adds the task files below a folder. A file that names no task is there to be included; one that cannot be
+// read is told of when a name is not found.
 func (l *Library) addFolder(files fs.FS, root string) error {
 	read := func(file string) ([]byte, error) {
 		rel, err := filepath.Rel(root, file)
@@ -83,10 +85,13 @@ func (l *Library) addFolder(files fs.FS, root string) error {
 			return fmt.Errorf("eval: %w", err)
 		}
 		settings, err := readSettings(file, raw, read, 0)
-		if err != nil {
-			return err
+		if err == nil {
+			err = l.add(file, settings)
 		}
-		return l.add(file, settings)
+		if err != nil {
+			l.broken = append(l.broken, err)
+		}
+		return nil
 	})
 }
 
@@ -223,6 +228,9 @@ func (l *Library) selectOne(s *Selection, name string) error {
 	hint := "; danlu eval list shows what there is"
 	if n := nearest.Of(name, known); n != "" {
 		hint = fmt.Sprintf("; did you mean %s?", n)
+	}
+	if n := len(l.broken); n > 0 {
+		hint += fmt.Sprintf(" (%d files cannot be read, the first: %v)", n, l.broken[0])
 	}
 	return fmt.Errorf("eval: %q is no task, group or tag%s", name, hint)
 }

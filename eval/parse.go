@@ -57,6 +57,9 @@ func readSettings(file string, raw []byte, read func(string) ([]byte, error), de
 			own = append(own, setting{key, node})
 			continue
 		}
+		if node.Value == "" {
+			continue
+		}
 		path := filepath.Join(filepath.Dir(file), node.Value)
 		base, err := read(path)
 		if err != nil {

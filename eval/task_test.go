@@ -200,6 +200,21 @@ func TestBuiltinTasks(t *testing.T) {
 	}
 }
 
+// A file of a folder that cannot be read keeps no other from being asked, and is told of where a name is not found.
+func TestBrokenFile(t *testing.T) {
+	dir := write(t, map[string]string{"a.yaml": strings.Replace(choosingTask, "task: t", "task: a", 1), "b.yaml": "task: [", "c.yaml": "group: g\ntask: [a]\naggregate_metrics: []\n"})
+	lib, err := NewLibrary(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := lib.Select([]string{"a"}); err != nil || len(s.Tasks) != 1 {
+		t.Errorf("%v", err)
+	}
+	if _, err := lib.Select([]string{"g"}); err == nil || !strings.Contains(err.Error(), "2 files cannot be read, the first: eval: "+dir+"/b.yaml") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestGroups(t *testing.T) {
 	dir := write(t, map[string]string{
 		"a.yaml": strings.Replace(choosingTask, "task: t", "task: a\ntag: both", 1), "b.yaml": strings.Replace(choosingTask, "task: t", "task: b\ntag: both", 1),
