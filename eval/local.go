@@ -176,6 +176,7 @@ func (l *Local) likelihoods(ctx context.Context, requests []Request, which []int
 			// What does not fit goes from the left.
 			if extra := len(p.prompt) + len(p.target) - l.Runner.Context() - 1; extra > 0 {
 				p.prompt = p.prompt[extra:]
+				l.usage.Shortened++
 			}
 			l.usage.Prompt += int64(len(p.prompt) + len(p.target))
 			all = append(all, p)

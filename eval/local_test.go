@@ -147,6 +147,9 @@ func TestLongTexts(t *testing.T) {
 	if got := ask(t, m, []Request{q}); got[0].LogLikelihood != want {
 		t.Errorf("cut prompt: want %v, got %v", want, got[0].LogLikelihood)
 	}
+	if m.Usage().Shortened != 1 {
+		t.Errorf("%d prompts were shortened", m.Usage().Shortened)
+	}
 	text := strings.Repeat("The bird sang. A dog ran to the river. ", 3)
 	ids := m.encode(text, true)
 	if len(ids) <= 20 || len(ids)%16 == 0 {

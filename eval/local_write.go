@@ -67,7 +67,10 @@ func (l *Local) writing(q Request, w *writing) (generate.Request, error) {
 		return generate.Request{}, fmt.Errorf("generation_kwargs: max_gen_toks: %d leaves no room for a prompt in the context of %d", g.MaxTokens, l.Runner.Context())
 	}
 	ids := l.encode(q.Context, true)
-	ids = ids[max(0, len(ids)-room):]
+	if extra := len(ids) - room; extra > 0 {
+		ids = ids[extra:]
+		l.usage.Shortened++
+	}
 	r := generate.Request{Prompt: ids, MaxNew: g.MaxTokens, End: slices.Clone(l.End)}
 	r.Sampling = generate.Sampling{Temperature: g.Temperature, TopP: g.TopP, TopK: g.TopK, Seed: uint64(q.Repeat)}
 	var stops []string

@@ -28,10 +28,11 @@ type Usage struct {
 	Prompt    int64 `json:"prompt_tokens"`    // of all requests, targets included
 	Read      int64 `json:"read_tokens"`      // that went through the model: what prompts share is read once
 	Generated int64 `json:"generated_tokens"` // of answers
+	Shortened int64 `json:"shortened"`        // prompts that lost their beginning, since they did not fit
 }
 
 func (u Usage) minus(v Usage) Usage {
-	return Usage{u.Prompt - v.Prompt, u.Read - v.Read, u.Generated - v.Generated}
+	return Usage{u.Prompt - v.Prompt, u.Read - v.Read, u.Generated - v.Generated, u.Shortened - v.Shortened}
 }
 
 // Model answers requests.

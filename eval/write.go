@@ -157,12 +157,12 @@ func (r *Report) Markdown() string {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | ± | %s |\n", task, version, x.filter, shots, x.metric, x.better, figure(x.value), figure(x.stderr))
 	}
 	b.WriteString("\n")
-	b.WriteString(locale.Text("| task | items | of | requests | from the cache | cut off | seconds | prompt tokens | read | generated | tokens/s |\n",
-		"| 任务 | 题数 | 总数 | 请求数 | 取自缓存 | 被截断 | 秒 | 提示 token | 实际读入 | 生成 | token/秒 |\n"))
-	b.WriteString("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n")
+	b.WriteString(locale.Text("| task | items | of | requests | from the cache | cut off | prompts shortened | seconds | prompt tokens | read | generated | tokens/s |\n",
+		"| 任务 | 题数 | 总数 | 请求数 | 取自缓存 | 被截断 | 提示被缩短 | 秒 | 提示 token | 实际读入 | 生成 | token/秒 |\n"))
+	b.WriteString("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n")
 	for _, t := range r.order {
 		e, c := r.Efficiency[t], r.Counts[t]
-		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d | %.1f | %d | %d | %d | %.0f |\n", t, c.Effective, c.Original, e.Requests, e.Cached, e.Cut, e.Seconds,
+		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d | %d | %.1f | %d | %d | %d | %.0f |\n", t, c.Effective, c.Original, e.Requests, e.Cached, e.Cut, e.Shortened, e.Seconds,
 			e.Prompt, e.Read, e.Generated, float64(e.Prompt+e.Generated)/max(e.Seconds, 1e-9))
 	}
 	return b.String()

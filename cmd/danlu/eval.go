@@ -73,7 +73,7 @@ With --output-path everything is kept in a folder, and a run that was cut off go
 // modelFlags are the flags about the model that is asked.
 func (e *evalFlags) modelFlags(f *pflag.FlagSet) {
 	f.IntVarP(&e.sequences, "batch-size", "b", 32, locale.Text("prompts in work at a time", "同时处理的提示数"))
-	f.IntVar(&e.context, "max-length", 0, locale.Text("tokens of a prompt with its answer; default: the model's context", "提示与回答的 token 上限；默认为模型上下文"))
+	f.IntVar(&e.context, "max-length", 0, locale.Text("tokens of a prompt with its answer; default: the model's context, at most 8192", "提示与回答的 token 上限；默认为模型上下文，至多 8192"))
 	f.IntVar(&e.tokens, "cache-tokens", 0, locale.Text("tokens whose keys and values are held; default: 16384, or the context", "键值缓存的 token 数；默认 16384 或上下文长度"))
 	f.StringVar(&e.remote.URL, "endpoint", "", locale.Text("ask a server in the shape of OpenAI's API, such as http://127.0.0.1:8000/v1", "向 OpenAI 接口的服务提问，如 http://127.0.0.1:8000/v1"))
 	f.StringVar(&e.remote.Key, "api-key", os.Getenv("OPENAI_API_KEY"), locale.Text("key for --endpoint; default: OPENAI_API_KEY", "--endpoint 的密钥；默认取 OPENAI_API_KEY"))
@@ -191,6 +191,9 @@ func (e *evalFlags) open(cmd *cobra.Command, o *options, args []string) (eval.Mo
 	return e.local(o, name)
 }
 
+// defaultContext bounds the memory of keys and values where a model's context is long.
+const defaultContext = 8192
+
 // local loads a model.
 func (e *evalFlags) local(o *options, name string) (_ eval.Model, shut func(), err error) {
 	m, err := openModel(name)
@@ -235,9 +238,11 @@ func (e *evalFlags) local(o *options, name string) (_ eval.Model, shut func(), e
 		return nil, nil, err
 	}
 	closing = append(closing, func() { eng.Close() })
-	context := m.model.Info().MaxPosition
-	if e.context > 0 {
-		context = e.context
+	context := e.context
+	if context == 0 {
+		if context = defaultContext; m.model.Info().MaxPosition > 0 {
+			context = min(context, m.model.Info().MaxPosition)
+		}
 	}
 	tokens := e.tokens
 	if tokens == 0 {
