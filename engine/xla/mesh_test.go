@@ -12,6 +12,7 @@ import (
 	"danlu/dtype"
 	"danlu/engine"
 	"danlu/graph"
+	"danlu/internal/numtest"
 	"danlu/tensor"
 )
 
@@ -92,7 +93,7 @@ func TestBlocks(t *testing.T) {
 func TestDeviceMemory(t *testing.T) {
 	e, err := New(Options{Plugin: "cpu"})
 	if err != nil {
-		t.Skip("XLA NOT TESTED: ", err)
+		numtest.NoPlugin(t, err)
 	}
 	defer e.Close()
 	if err := e.(*Engine).Partition(map[string]int{"fsdp": 4, "tp": 2}); err != nil {

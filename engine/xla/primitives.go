@@ -37,7 +37,10 @@ func (w writer) primitive(op graph.Op, in []*value, out []graph.Type) ([]*value,
 	}
 	switch op := op.(type) {
 	case graph.Unary:
-		return one(w.one(unaryNames[op.Kind], "", out[0], x))
+		if op.Kind == graph.UnaryTanh && x.typ.DType == dtype.F32 {
+			return one(w.tanh(x))
+		}
+		return one(w.unary(op.Kind, x))
 	case graph.Binary:
 		return one(w.binary(op.Kind, x, in[1]))
 	case graph.Select:
@@ -80,6 +83,20 @@ func (w writer) primitive(op graph.Op, in []*value, out []graph.Type) ([]*value,
 		return one(w.constant(op.Tensor))
 	}
 	return nil, fmt.Errorf("is neither a primitive nor has a decomposition")
+}
+
+func (w writer) unary(kind graph.UnaryKind, x *value) *value {
+	return w.one(unaryNames[kind], "", x.typ, x)
+}
+
+// tanh is 1 - 2/(exp(2|x|)+1) with the sign of x, but near zero: plugins' own are off by several units in the last place
+// near one, which the derivative 1-tanh² makes large.
+func (w writer) tanh(x *value) *value {
+	size := w.unary(graph.UnaryAbs, x)
+	scalar := func(c float64) *value { return w.scalar(dtype.F32, c) }
+	tail := w.binary(graph.BinaryDiv, scalar(2), w.add(w.unary(graph.UnaryExp, w.mul(size, scalar(2))), scalar(1)))
+	far := w.mul(w.unary(graph.UnarySign, x), w.binary(graph.BinarySub, scalar(1), tail))
+	return w.choose(w.binary(graph.BinaryLess, size, scalar(0.5)), w.unary(graph.UnaryTanh, x), far, x.typ.Shape)
 }
 
 func (w writer) iota(t graph.Type, axis int) *value {

@@ -27,11 +27,10 @@ func (w writer) random(op graph.Random, key *value) *value {
 	}
 	// Box-Muller of neighbours: the even element takes the cosine, the odd one the sine.
 	pairs := w.convert(w.reshape(uniform, blocks*2, 2), dtype.F64)
-	unary := func(kind graph.UnaryKind, x *value) *value { return w.one(unaryNames[kind], "", x.typ, x) }
 	rest := w.binary(graph.BinarySub, w.scalar(dtype.F64, 1), w.cut(pairs, 1, 0, 1))
-	radius := unary(graph.UnarySqrt, w.mul(w.scalar(dtype.F64, -2), unary(graph.UnaryLog, rest)))
+	radius := w.unary(graph.UnarySqrt, w.mul(w.scalar(dtype.F64, -2), w.unary(graph.UnaryLog, rest)))
 	angle := w.mul(w.scalar(dtype.F64, 2*math.Pi), w.cut(pairs, 1, 1, 2))
-	both := w.one("stablehlo.concatenate", "dimension = 1 : i64", pairs.typ, w.mul(radius, unary(graph.UnaryCos, angle)), w.mul(radius, unary(graph.UnarySin, angle)))
+	both := w.one("stablehlo.concatenate", "dimension = 1 : i64", pairs.typ, w.mul(radius, w.unary(graph.UnaryCos, angle)), w.mul(radius, w.unary(graph.UnarySin, angle)))
 	return all(out, w.convert(both, dtype.F32))
 }
 
