@@ -134,7 +134,7 @@ func NewRunner(eng engine.Engine, store engine.Store, model family.Model, opts O
 		}
 	}
 	head, err := graph.Build(func(g *graph.Graph) {
-		t := graph.Of(dtype.F32, opts.Chunk, info.HiddenSize)
+		t := graph.Of(dtype.F32, opts.headRows(), info.HiddenSize)
 		t.Rows = true
 		b := &nn.Build{G: g, Policy: opts.Policy, Storage: opts.Storage}
 		opts.prepare(b)
@@ -165,9 +165,15 @@ func NewRunner(eng engine.Engine, store engine.Store, model family.Model, opts O
 	if opts.Adapters > 0 {
 		r.in.choice = make([]float32, n*opts.Adapters)
 	}
-	r.rows = make([]float32, n*info.HiddenSize)
+	r.rows = make([]float32, opts.headRows()*info.HiddenSize)
 	return r, nil
 }
+
+// mostHeadRows bounds the rows of logits that are held at a time, of which each has a number for every token.
+const mostHeadRows = 128
+
+// headRows is the number of rows that the head takes at a time.
+func (o *Options) headRows() int { return min(o.Chunk, max(o.Sequences, mostHeadRows)) }
 
 func (o *Options) prepare(b *nn.Build) {
 	if o.Prepare != nil {
@@ -332,15 +338,22 @@ func (r *Runner) Run(ctx context.Context, work []Work) ([][]float32, error) {
 	if len(wanted) == 0 {
 		return nil, nil
 	}
-	for i, row := range wanted {
-		copy(r.rows[i*d:(i+1)*d], hidden[row*d:(row+1)*d])
+	var logits [][]float32
+	for group := range slices.Chunk(wanted, r.opts.headRows()) {
+		for i, row := range group {
+			copy(r.rows[i*d:(i+1)*d], hidden[row*d:(row+1)*d])
+		}
+		out, err := r.head.Run(ctx, engine.Tensors{"rows": tensor.FromF32(r.rows[:len(group)*d], len(group), d)})
+		if err != nil {
+			return nil, err
+		}
+		flat := out["logits"].F32()
+		if len(group) < len(wanted) {
+			flat = slices.Clone(flat) // the next group takes its place
+		}
+		logits = slices.AppendSeq(logits, slices.Chunk(flat, len(flat)/len(group)))
 	}
-	out, err = r.head.Run(ctx, engine.Tensors{"rows": tensor.FromF32(r.rows[:len(wanted)*d], len(wanted), d)})
-	if err != nil {
-		return nil, err
-	}
-	flat := out["logits"].F32()
-	return slices.Collect(slices.Chunk(flat, len(flat)/len(wanted))), nil
+	return logits, nil
 }
 
 // fill writes the inputs of a pass and returns the rows whose logits are wanted.
