@@ -80,6 +80,23 @@ mark "reward model: held-out pairs" "$(number "$dir/rm/all_results.json" eval_ac
 train stage=dpo finetuning_type=full model_name_or_path="$start" output_dir="$dir/dpo" learning_rate=1e-4 "${pairs[@]}"
 mark "DPO: held-out pairs" "$(number "$dir/dpo/all_results.json" eval_rewards/accuracies)" ">=" 0.85
 
+echo "== distillation against cross-entropy on the same tokens"
+talk=(finetuning_type=full cutoff_len=192 per_device_train_batch_size=16 save_strategy=no)
+student=("${talk[@]}" model_name_or_path=llama-tiny train_from_scratch=true dataset=corpus:conversations:300 optim=muon learning_rate=8e-3 lr_scheduler_type=linear
+  warmup_steps=10 num_train_epochs=20 bf16=true)
+chat() { "$danlu" --quiet train "$@" template=chatml report_to=none overwrite_output_dir=true seed=1 >/dev/null; }
+# loss MODEL: on conversations that nobody was trained on; a step at rate 0 changes nothing.
+loss() {
+  chat stage=sft "${talk[@]}" model_name_or_path="$1" dataset=corpus:conversations:8 eval_dataset=corpus:held-out-conversations:200 eval_strategy=epoch max_steps=1 learning_rate=0 \
+    output_dir="$dir/loss"
+  number "$dir/loss/all_results.json" eval_loss
+}
+chat stage=sft "${student[@]}" output_dir="$dir/entropy"
+chat stage=distill teacher_model="$dir/quickstart/chat" "${student[@]}" output_dir="$dir/distilled"
+teacher=$(loss "$dir/quickstart/chat")
+share=$(awk -v t="$teacher" -v c="$(loss "$dir/entropy")" -v d="$(loss "$dir/distilled")" 'BEGIN { print (d - t) / (c - t) }')
+mark "distillation: share left of the gap to the teacher" "$share" "<=" 0.5
+
 echo "== deepseek-r1, killed once in each stage"
 took=$(scripts/pipeline_killed.sh "$danlu" deepseek-r1 "$dir/deepseek-r1" base cold_start reasoning sampling sft reward general)
 mark "deepseek-r1: seconds" "$took" "<=" 1800
