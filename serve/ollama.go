@@ -230,6 +230,45 @@ func (s *Server) ollamaGenerate(w http.ResponseWriter, q *http.Request) *apiErro
 	return s.inLines(w, q, r, prompts, func(l *line, said chat.Said) { l.Response, l.Thinking = &said.Content, said.Reasoning })
 }
 
+// ollamaEmbed answers /api/embed.
+func (s *Server) ollamaEmbed(w http.ResponseWriter, q *http.Request) *apiError {
+	began := time.Now()
+	f, e := s.body(w, q)
+	if e != nil {
+		return e
+	}
+	s.fromOllama(f)
+	f.take("stream")
+	r := &request{n: 1, probs: -1, budget: -1}
+	if r.model = s.named(f); r.model == nil {
+		return f.err
+	}
+	size := r.model.Runner.Info().HiddenSize
+	f.int("dimensions", 1, size, &size)
+	f.only("truncate", "this server cuts no text", "false")
+	input, given := f.take("input")
+	if !given {
+		f.fail(badField("input", "is missing"))
+	}
+	if e := f.done(); e != nil {
+		return e
+	}
+	prompts, e := r.texts("input", input)
+	if e != nil {
+		return e
+	}
+	vectors, e := s.embed(q, r, prompts, true, size)
+	if e != nil {
+		return e
+	}
+	tokens := 0
+	for _, p := range prompts {
+		tokens += len(p.ids)
+	}
+	writeJSON(w, map[string]any{"model": r.model.ID, "embeddings": vectors, "total_duration": time.Since(began), "load_duration": 0, "prompt_eval_count": tokens})
+	return nil
+}
+
 // peek is the model that a request names, without taking the name away.
 func (s *Server) peek(f *fields) *Model {
 	var name string

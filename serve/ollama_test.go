@@ -3,6 +3,7 @@ package serve
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -128,5 +129,28 @@ func TestOllamaFormat(t *testing.T) {
 		if err := json.Unmarshal([]byte(got[0].Message.Content), &x); err != nil || x.Metal != "tin" && x.Metal != "gold" {
 			t.Errorf("not of the schema: %q", got[0].Message.Content)
 		}
+	}
+}
+
+func TestOllamaEmbed(t *testing.T) {
+	_, h := tinyServer(t, Options{}, generate.Options{Context: 64, Sequences: 2})
+	var want struct {
+		Data []struct{ Embedding []float32 }
+	}
+	var got struct {
+		Embeddings [][]float32
+		Count      int `json:"prompt_eval_count"`
+	}
+	for path, to := range map[string]any{"/v1/embeddings": &want, "/api/embed": &got} {
+		status, text := post(t, h.URL+path, `{"model":"tiny","input":["one","two three"],"dimensions":5}`)
+		if err := json.Unmarshal([]byte(text), to); err != nil || status != http.StatusOK {
+			t.Fatalf("%s: status %d: %s", path, status, text)
+		}
+	}
+	if len(got.Embeddings) != 2 || got.Count == 0 || !slices.Equal(got.Embeddings[1], want.Data[1].Embedding) || len(got.Embeddings[0]) != 5 {
+		t.Errorf("want %v, got %v", want, got)
+	}
+	if status, text := post(t, h.URL+"/api/embed", `{"input":"x","truncate":true}`); status != http.StatusBadRequest || !strings.Contains(text, "cuts no text") {
+		t.Errorf("truncate: status %d: %s", status, text)
 	}
 }

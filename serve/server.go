@@ -169,6 +169,7 @@ func (s *Server) routes(pages []web.Route) {
 	s.handle("GET /metrics", true, s.metrics)
 	s.ollama("POST /api/chat", s.ollamaChat)
 	s.ollama("POST /api/generate", s.ollamaGenerate)
+	s.ollama("POST /api/embed", s.ollamaEmbed)
 	s.ollama("GET /api/tags", s.ollamaTags)
 	s.ollama("GET /api/ps", s.ollamaRunning)
 	s.ollama("POST /api/show", s.ollamaShow)
