@@ -234,9 +234,18 @@ const maxThinking = 38912
 
 // thinkingBudget reads how many tokens a thought may have.
 func (r *request) thinkingBudget(f *fields, speech chat.Speech) {
-	const name = "thinking_budget"
-	if f.int(name, 0, maxThinking, &r.budget) && speech.Think[0] == "" {
-		f.fail(cannot(name, "this model does not think"))
+	before := ""
+	for _, name := range []string{"thinking_budget", "thinking_token_budget", "thinking_budget_tokens", "reasoning_budget_tokens"} { // Qwen's, vLLM's, llama.cpp's
+		if !f.int(name, 0, maxThinking, &r.budget) {
+			continue
+		}
+		switch {
+		case speech.Think[0] == "":
+			f.fail(cannot(name, "this model does not think"))
+		case before != "":
+			f.fail(badField(name, "is %s by another name; give one", before))
+		}
+		before = name
 	}
 }
 

@@ -174,7 +174,7 @@ func (f *fields) only(name, reason string, values ...string) {
 var extensions = strings.Fields(`
 	audio modalities web_search_options verbosity functions function_call suffix best_of
 	bad_words chat_template guided_json guided_regex guided_choice guided_grammar
-	thinking_token_budget thinking_budget thinking_budget_tokens reasoning_budget_tokens reasoning_format priority return_token_ids include_stop_str_in_output
+	reasoning_format priority return_token_ids include_stop_str_in_output
 	skip_special_tokens use_beam_search length_penalty
 	n_predict dry_multiplier dry_base dry_allowed_length xtc_probability xtc_threshold mirostat mirostat_tau mirostat_eta
 	samplers id_slot n_probs lora keep_alive options format think`)

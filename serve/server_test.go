@@ -369,6 +369,8 @@ func TestBadRequests(t *testing.T) {
 		{chatBody("x", `,"structured_outputs":{}`), 400, "structured_outputs", "is missing"},
 		{chatBody("x", `,"prediction":{"type":"content"}`), 400, "prediction", "is missing"},
 		{chatBody("x", `,"thinking_budget":5`), 400, "thinking_budget", "does not think"},
+		{chatBody("x", `,"thinking_token_budget":5`), 400, "thinking_token_budget", "does not think"},
+		{chatBody("x", `,"thinking_budget_tokens":-1`), 400, "thinking_budget_tokens", "want a whole number"},
 		{chatBody("x", `,"mirostat":2`), 400, "mirostat", "cannot honour"},
 		{chatBody("x", `,"tools":[{"type":"function","function":{"name":"f"}}]`), 400, "tools", "no way to call tools"},
 		{chatBody("x", `,"tools":[{"type":"function"}]`), 400, "tools", "[0]"},
