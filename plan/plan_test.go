@@ -336,3 +336,16 @@ func TestPipeline(t *testing.T) {
 		}
 	}
 }
+
+// TestModulesWithoutPrediction: prediction modules, which are not counted as parameters, are not counted as matrices.
+func TestModulesWithoutPrediction(t *testing.T) {
+	for _, name := range []string{"deepseek-v3", "deepseek-v3-tiny"} {
+		s, err := Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if plain := s.ParamsTotal - s.Matrices; !(plain >= 2*int64(s.Vocab*s.Hidden)) {
+			t.Errorf("%s: of %d parameters %d lie in matrices of layers, which leaves %d for embedding, head and norms", name, s.ParamsTotal, s.Matrices, plain)
+		}
+	}
+}

@@ -118,7 +118,23 @@ func measure(name string, m family.Model) (*Shape, error) {
 	if err != nil {
 		return nil, err
 	}
+	counted, err := graph.Build(func(g *graph.Graph) {
+		b := nn.Inputs(g, nn.Float32, info.PositionRows, 1, 3)
+		m.Hidden(b)
+		m.Head(b)
+	})
+	if err != nil {
+		return nil, err
+	}
+	used := map[string]bool{} // without what only predicts further tokens
+	for _, v := range counted.States() {
+		spec := v.Node.Op.(graph.State).StateSpec
+		used[spec.Key()] = true
+	}
 	for _, mod := range modules {
+		if !used[mod.Weight.Key()] {
+			continue
+		}
 		if mod.Kind == nn.LinearModule || mod.Kind == nn.ExpertModule {
 			s.Matrices += int64(mod.Weight.Type.Len())
 			s.Widest = max(s.Widest, mod.In)
