@@ -134,7 +134,7 @@ func TestConvertRefuses(t *testing.T) {
 		{src, filepath.Join(dir, "a"), ConvertOptions{DType: dtype.Q8_0}, "safetensors hold f32, bf16 or f16"},
 		{src, filepath.Join(dir, "a.gguf"), ConvertOptions{Format: FormatSafetensors}, "want the name of a folder"},
 		{src, filepath.Join(dir, "a"), ConvertOptions{Format: FormatGGUF}, "ends in .gguf"},
-		{src, filepath.Join(dir, "a"), ConvertOptions{Format: "onnx"}, "want safetensors or gguf"},
+		{src, filepath.Join(dir, "a"), ConvertOptions{Format: "onnx"}, "want safetensors, gguf or mmproj"},
 		{filepath.Join(numtest.Goldens(t, "models"), "yi-vl"), filepath.Join(dir, "a.gguf"), ConvertOptions{}, "has no architecture in GGUF"},
 		{filepath.Join(dir, "none"), filepath.Join(dir, "a"), ConvertOptions{}, "none"},
 		{"qwen3-0.6b", filepath.Join(dir, "a"), ConvertOptions{}, "is a shape"},
