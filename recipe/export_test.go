@@ -19,6 +19,9 @@ func firstLoss(t *testing.T, words []string) float64 {
 
 // A merged model computes what its base did with the adapter, also where the base was quantized.
 func TestMerge(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for seconds")
+	}
 	base, data := trainedBase(t), writeRows(t, questions(24)...)
 	for _, keys := range [][]string{{"lora_rank=4"}, {"use_dora=true"}, {"pissa_init=true"}, {"quantization_bit=4"}, {"quantization_bit=8"}} {
 		quantized := strings.HasPrefix(keys[0], "quantization")

@@ -198,6 +198,9 @@ func TestInfillingRefuses(t *testing.T) {
 
 // Every stage trains the families whose rows have a prefix and positions of their own.
 func TestStagesTrainGLM(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for seconds")
+	}
 	ask := "template=chatglm"
 	var chats, tagged []any
 	for i, p := range preferences(12) {

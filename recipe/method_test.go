@@ -40,6 +40,9 @@ func sftOn(base, data, dir string, extra ...string) []string {
 
 // Each kind of adapter learns, leaves PEFT's files and no copy of the base, and its files load.
 func TestMethodLoRA(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for seconds")
+	}
 	base, data := trainedBase(t), writeRows(t, questions(24)...)
 	m, _, err := family.Load(base)
 	if err != nil {

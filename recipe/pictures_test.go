@@ -120,6 +120,9 @@ const pictureRecipe = "stage: sft\nreport_to: none\ndataset: colours\nfinetuning
 // A model learns from scratch to name the colours of pictures, which needs its tower, projector and text part, and says
 // them when it is loaded again.
 func TestTrainPictures(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for seconds")
+	}
 	for kind, names := range seeing {
 		t.Run(kind, func(t *testing.T) {
 			model, out := seeingFolder(t, kind), filepath.Join(t.TempDir(), "out")

@@ -112,6 +112,9 @@ func TestStageRewardModel(t *testing.T) {
 
 // A column of margins pushes the rewards of a pair further apart.
 func TestRewardModelMargins(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for seconds")
+	}
 	margins := map[float64]float64{}
 	for _, m := range []float64{0, 3} {
 		rows := preferences(24)
@@ -138,6 +141,9 @@ func TestRewardModelMargins(t *testing.T) {
 }
 
 func TestStageDPO(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for seconds")
+	}
 	data := writeRows(t, preferences(16)...)
 	for _, loss := range []string{"sigmoid", "simpo", "orpo", "kto_pair"} {
 		_, lines := runRecipe(t, context.Background(), scratch("stage=dpo", "pref_loss="+loss, "dataset="+data, "output_dir="+t.TempDir(), "cutoff_len=64",
@@ -241,6 +247,9 @@ func answeringModel(t *testing.T) string {
 }
 
 func TestStageGRPO(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for seconds")
+	}
 	base := answeringModel(t)
 	data := writeRows(t, fours(25)...)
 	words := func(dir string, steps int, more ...string) []string {
@@ -280,6 +289,9 @@ func TestStageGRPO(t *testing.T) {
 }
 
 func TestStagePPO(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for seconds")
+	}
 	base := answeringModel(t)
 	data := writeRows(t, fours(25)...)
 	words := func(dir string, steps int, more ...string) []string {
@@ -308,6 +320,9 @@ func TestStagePPO(t *testing.T) {
 
 // A reward model that was trained here judges answers.
 func TestStagePPOWithRewardModel(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for seconds")
+	}
 	base := answeringModel(t)
 	var pairs []any
 	for _, r := range fours(25) {
@@ -326,6 +341,9 @@ func TestStagePPOWithRewardModel(t *testing.T) {
 }
 
 func TestStageDistill(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for seconds")
+	}
 	teacher := answeringModel(t)
 	data := writeRows(t, sums(25)...)
 	words := func(more ...string) []string {
@@ -427,6 +445,9 @@ func TestStageRejectionSampling(t *testing.T) {
 // Stages train adapters too: the reference is then the same weights without the adapter, and a reward model may be an
 // adapter of the model in training.
 func TestStagesWithLora(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for seconds")
+	}
 	base := answeringModel(t)
 	lora := func(words ...string) []string {
 		return append([]string{"model_name_or_path=" + base, "finetuning_type=lora", "lora_rank=4", "output_dir=" + t.TempDir(), "cutoff_len=32", "lr_scheduler_type=constant"}, words...)
